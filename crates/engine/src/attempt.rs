@@ -1,0 +1,258 @@
+//! What an executor is asked to perform and what it reports back. It does not know how attempts are performed,
+//! nor why the run wants them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raddle_kernel::{Attempt, FailureClass, TaskIx};
+use serde_json::Value;
+
+/// Identity of one attempt within its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AttemptKey {
+    /// The task.
+    pub task: TaskIx,
+    /// Its attempt, from 1.
+    pub attempt: Attempt,
+}
+
+/// One attempt, fully resolved: no references are left in it and nothing in it is expanded again.
+#[derive(Debug, Clone)]
+pub struct AttemptSpec {
+    /// Who it is.
+    pub key: AttemptKey,
+    /// The owner's epoch; a report must carry it back.
+    pub epoch: u32,
+    /// The task's id, for file names and messages.
+    pub task_id: Arc<str>,
+    /// What to do.
+    pub work: Work,
+    /// Environment beyond the allow-list: the task's `env:` and the `RADDLE_*` names (without `RADDLE_OUTPUT` and
+    /// `RADDLE_DEPS`, which the executor that makes the files adds). Later entries win.
+    pub env: Vec<(String, String)>,
+    /// Working folder, absolute.
+    pub cwd: PathBuf,
+    /// Wall-clock limit from the start. The engine enforces it by `stop`; an executor may use it as a hint.
+    pub timeout: Duration,
+    /// Silence limit on the output streams, enforced by the executor (class `idle`).
+    pub idle: Option<Duration>,
+    /// Folder of the run for files of attempts (logs, deps, output); exists. File names begin with
+    /// [`AttemptSpec::file_stem`].
+    pub run_dir: Arc<std::path::Path>,
+}
+
+impl AttemptSpec {
+    /// `TASK.ATTEMPT`: the beginning of every file name of this attempt.
+    pub fn file_stem(&self) -> String {
+        format!("{}.{}", self.task_id, self.key.attempt.0)
+    }
+}
+
+/// What to do, by kind.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// A program with its arguments; no shell is added.
+    Process(ProcessWork),
+    /// An agent CLI.
+    Agent(Box<AgentWork>),
+    /// A call of an MCP tool.
+    Tool(Box<ToolWork>),
+    /// A function body for the sandbox.
+    Code(Box<CodeWork>),
+}
+
+/// A shell task: `argv[0]` is looked up on the PATH of the child's environment.
+#[derive(Debug, Clone)]
+pub struct ProcessWork {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// JSON text for the file `$RADDLE_DEPS` (`{id: {status, output, error?}}`); `None` stands for `{}`.
+    pub deps: Option<Arc<str>>,
+}
+
+/// A task for an agent CLI.
+#[derive(Debug, Clone)]
+pub struct AgentWork {
+    /// Name of the CLI's adapter.
+    pub cli: String,
+    /// The prompt, byte for byte.
+    pub prompt: String,
+    /// Model as the user wrote it.
+    pub model: Option<String>,
+    /// Text for the system prompt: the agent definition's and the skills'.
+    pub system_prompt: Option<String>,
+    /// The tools that exist for it; `None` leaves the CLI's default.
+    pub tools: Option<Vec<String>>,
+    /// JSON Schema of the answer.
+    pub schema: Option<Value>,
+}
+
+/// A call of a tool.
+#[derive(Debug, Clone)]
+pub struct ToolWork {
+    /// Name of the server in the run's server table.
+    pub server: String,
+    /// Name of the tool there.
+    pub tool: String,
+    /// A JSON object.
+    pub arguments: Value,
+    /// Stable over the attempts of one task; goes into `_meta` of the call.
+    pub idempotency_key: String,
+}
+
+/// A code task.
+#[derive(Debug, Clone)]
+pub struct CodeWork {
+    /// TypeScript or JavaScript function body.
+    pub code: String,
+    /// Name for messages: the task's id or the file.
+    pub name: String,
+    /// JSON text of `deps`.
+    pub deps: Arc<str>,
+    /// JSON text of the `context` object; its keys are names in scope too.
+    pub context: Arc<str>,
+    /// Limit inside the sandbox.
+    pub timeout: Duration,
+    /// Memory limit in bytes.
+    pub memory_bytes: u64,
+    /// Absolute paths that may be read (a folder opens everything below it).
+    pub allowed_read_paths: Vec<PathBuf>,
+}
+
+/// What executors tell. Reports come at least once; the engine refuses late and doubled ones.
+#[derive(Debug)]
+pub enum Report {
+    /// The attempt is over and nothing of it is alive any more.
+    Ended(Ended),
+    /// Something worth showing while it runs: the last line of output, tokens so far. Never journaled.
+    Progress {
+        /// Which attempt.
+        key: AttemptKey,
+        /// At most 200 characters, control characters removed.
+        line: String,
+    },
+    /// Something was refused to it; journaled as an audit line.
+    Denied {
+        /// Which attempt.
+        key: AttemptKey,
+        /// `read`, `write`, `connect`, `spawn`, a tool's name …
+        action: String,
+        /// Path, address, command.
+        resource: String,
+        /// The rule that refused, in words.
+        rule: String,
+    },
+    /// Another process asks something of this run (`stop`, an answer to a gate …).
+    Control(ControlRequest),
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Which attempt.
+    pub key: AttemptKey,
+    /// The epoch of the spec.
+    pub epoch: u32,
+    /// The value or the failure.
+    pub result: Result<RawOutput, Failure>,
+    /// What it used; `None` when nothing is metered (shell, code, tools).
+    pub usage: Option<Usage>,
+    /// Session of the agent CLI, for later tasks and for people.
+    pub session: Option<String>,
+}
+
+/// Output before `output_format` and `output_schema` are applied (the engine does that, for all executors alike).
+#[derive(Debug, Clone, PartialEq)]
+pub enum RawOutput {
+    /// Plain text (stdout with its last newline cut, an agent's answer).
+    Text(String),
+    /// JSON text that the executor knows to be valid JSON (a returned value, structured content, `$RADDLE_OUTPUT`).
+    Json(String),
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The contract's class.
+    pub class: FailureClass,
+    /// What happened, in words for a person, with the last lines of stderr where there are some.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of that class.
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Failure { class, message: message.into() }
+    }
+}
+
+/// What an attempt consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Usage {
+    /// Tokens in, without cache reads and writes.
+    pub input_tokens: u64,
+    /// Tokens out.
+    pub output_tokens: u64,
+    /// Tokens read from the provider's cache.
+    pub cache_read_tokens: u64,
+    /// Tokens written to it.
+    pub cache_write_tokens: u64,
+    /// US dollars, when known.
+    pub cost_usd: Option<f64>,
+    /// Where `cost_usd` comes from.
+    pub cost_is: CostIs,
+}
+
+/// Provenance of a cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CostIs {
+    /// The CLI or provider said so.
+    Reported,
+    /// Computed from tokens by the price table.
+    Priced,
+    /// Charged at the reserved amount.
+    Reserved,
+    /// Nobody knows.
+    #[default]
+    Unknown,
+}
+
+impl CostIs {
+    /// The contract's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Priced => "priced",
+            Self::Reserved => "reserved",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A request from another process to the engine that owns the run.
+#[derive(Debug)]
+pub enum ControlRequest {
+    /// End the run; `how` tells what the process does then.
+    Stop(StopKind),
+}
+
+/// How a run is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopKind {
+    /// `raddle stop`: the run is cancelled for good.
+    Cancel,
+    /// SIGINT: end the children, leave the run resumable.
+    Interrupt,
+    /// SIGTERM: the same.
+    Terminate,
+}
+
+/// Why the engine ends an attempt; decides the failure class of the report that follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopCause {
+    /// Out of wall-clock time.
+    Timeout,
+    /// The run is being cancelled or shut down.
+    Cancelled,
+}

@@ -1,0 +1,178 @@
+//! The facts of a run as the engine means them: kernel events with what people need to know about them. It does
+//! not know how they are encoded; stored shapes live in the journal crate.
+
+use std::sync::Arc;
+
+use raddle_kernel::{Attempt, Event, FailureClass, Outcome, TaskIx, Time};
+
+use crate::attempt::Usage;
+
+/// A fact with its place in the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// From 1, without gaps.
+    pub seq: u64,
+    /// When the engine decided it.
+    pub at: Time,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// Where an output is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputRef {
+    /// Compact JSON text, kept in the journal itself.
+    Inline(Arc<str>),
+    /// Compact JSON text in a content-addressed file.
+    Stored {
+        /// BLAKE3 of the text.
+        digest: [u8; 32],
+        /// Its length.
+        bytes: u64,
+    },
+}
+
+/// Something that happened. Variants that concern the graph have a kernel event; the others are audit.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// The run began, or a new chapter of it with a changed workflow.
+    Started(Box<Chapter>),
+    /// An attempt may exist from now on.
+    AttemptStarted {
+        /// The task.
+        task: TaskIx,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// It ended well.
+    AttemptSucceeded {
+        /// The task.
+        task: TaskIx,
+        /// The attempt.
+        attempt: Attempt,
+        /// Its output.
+        output: OutputRef,
+        /// What it used.
+        usage: Option<Box<Usage>>,
+        /// Session of the agent CLI.
+        session: Option<Box<str>>,
+    },
+    /// It ended badly.
+    AttemptFailed {
+        /// The task.
+        task: TaskIx,
+        /// The attempt.
+        attempt: Attempt,
+        /// Why.
+        class: FailureClass,
+        /// In words.
+        message: Box<str>,
+        /// When it will be tried again.
+        retry_at: Option<Time>,
+        /// What it used all the same.
+        usage: Option<Box<Usage>>,
+        /// True when retries were allowed and are used up by this failure.
+        exhausted: bool,
+    },
+    /// Fate unknown, will run again.
+    AttemptAbandoned {
+        /// The task.
+        task: TaskIx,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Fate unknown, a person must say.
+    AttemptDoubted {
+        /// The task.
+        task: TaskIx,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// A person had it tried again.
+    TaskRetried {
+        /// The task.
+        task: TaskIx,
+    },
+    /// A person went on without it.
+    TaskSkipped {
+        /// The task.
+        task: TaskIx,
+    },
+    /// A result of the chapter before counts here too.
+    TaskAdopted {
+        /// The task, in this chapter's numbering.
+        task: TaskIx,
+        /// Its attempt there.
+        attempt: Attempt,
+        /// Its output.
+        output: OutputRef,
+    },
+    /// Audit: something was refused.
+    Denied {
+        /// The task.
+        task: TaskIx,
+        /// What was tried.
+        action: Box<str>,
+        /// On what.
+        resource: Box<str>,
+        /// Why not.
+        rule: Box<str>,
+    },
+    /// An engine took the run over (a resume); its epoch.
+    Resumed {
+        /// The new owner's epoch.
+        epoch: u32,
+    },
+    /// A person ended the run.
+    Cancelled,
+    /// Everything has settled.
+    Finished {
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+/// What a chapter of a run needs to be read again by anybody, later: the whole definition and its circumstances.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Chapter {
+    /// Run id.
+    pub run: String,
+    /// Workflow name.
+    pub workflow: String,
+    /// Hash of the workflow's meaning.
+    pub hash: String,
+    /// The definition's text.
+    pub source: String,
+    /// Where it came from, for messages (`wf.yaml`, `-`, `inline`).
+    pub source_name: String,
+    /// Folder that relative paths start from, absolute.
+    pub base_dir: String,
+    /// JSON text of the parameters' values.
+    pub inputs: String,
+    /// JSON text of the command's options that shape the run (mode, caps, only, from, simulate …).
+    pub options: String,
+    /// Version of the program that wrote it.
+    pub version: String,
+}
+
+impl Fact {
+    /// The kernel event in it, if it has one.
+    pub fn event(&self) -> Option<Event> {
+        Some(match self {
+            Fact::Started(_) => Event::RunStarted,
+            Fact::AttemptStarted { task, attempt } => Event::AttemptStarted { task: *task, attempt: *attempt },
+            Fact::AttemptSucceeded { task, attempt, .. } => Event::AttemptSucceeded { task: *task, attempt: *attempt },
+            Fact::AttemptFailed { task, attempt, class, retry_at, .. } => {
+                Event::AttemptFailed { task: *task, attempt: *attempt, class: *class, retry_at: *retry_at }
+            }
+            Fact::AttemptAbandoned { task, attempt } => Event::AttemptAbandoned { task: *task, attempt: *attempt },
+            Fact::AttemptDoubted { task, attempt } => Event::AttemptDoubted { task: *task, attempt: *attempt },
+            Fact::TaskRetried { task } => Event::TaskRetried { task: *task },
+            Fact::TaskSkipped { task } => Event::TaskSkipped { task: *task },
+            Fact::TaskAdopted { task, attempt, .. } => Event::TaskAdopted { task: *task, attempt: *attempt },
+            Fact::Denied { .. } | Fact::Resumed { .. } => return None,
+            Fact::Cancelled => Event::RunCancelled,
+            Fact::Finished { outcome } => Event::RunFinished { outcome: *outcome },
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! executors: see the crate's description in Cargo.toml.

@@ -1,0 +1,1 @@
+//! journal: see the crate's description in Cargo.toml.

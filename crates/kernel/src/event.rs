@@ -1,0 +1,169 @@
+//! What the run is told (inputs), what it concludes (events) and what it refuses. It does not know how either is
+//! stored or sent.
+
+use crate::{Attempt, TaskIx, Time};
+
+/// Why an attempt failed: the closed vocabulary of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum FailureClass {
+    /// The process could not be started.
+    Start = 0,
+    /// A non-zero exit status.
+    Exit = 1,
+    /// Ended by a signal.
+    Signal = 2,
+    /// Out of wall-clock time.
+    Timeout = 3,
+    /// Silent for too long.
+    Idle = 4,
+    /// Out of memory.
+    Oom = 5,
+    /// The output cannot be read.
+    Output = 6,
+    /// The output does not fit its schema.
+    Schema = 7,
+    /// The task's inputs cannot be made.
+    Input = 8,
+    /// Something was not permitted.
+    Permission = 9,
+    /// Money or tokens ran out.
+    Budget = 10,
+    /// A provider's limit.
+    Quota = 11,
+    /// Not logged in.
+    Auth = 12,
+    /// The agent's turns ran out.
+    TurnLimit = 13,
+    /// A tool said no, or its server failed.
+    Tool = 14,
+    /// The code itself failed.
+    Logic = 15,
+    /// Nobody knows what became of it.
+    Lost = 16,
+    /// It was stopped on purpose.
+    Cancelled = 17,
+}
+
+impl FailureClass {
+    /// All classes, in the order of their numbers.
+    pub const ALL: [FailureClass; 18] = [
+        Self::Start,
+        Self::Exit,
+        Self::Signal,
+        Self::Timeout,
+        Self::Idle,
+        Self::Oom,
+        Self::Output,
+        Self::Schema,
+        Self::Input,
+        Self::Permission,
+        Self::Budget,
+        Self::Quota,
+        Self::Auth,
+        Self::TurnLimit,
+        Self::Tool,
+        Self::Logic,
+        Self::Lost,
+        Self::Cancelled,
+    ];
+
+    /// The contract's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Exit => "exit",
+            Self::Signal => "signal",
+            Self::Timeout => "timeout",
+            Self::Idle => "idle",
+            Self::Oom => "oom",
+            Self::Output => "output",
+            Self::Schema => "schema",
+            Self::Input => "input",
+            Self::Permission => "permission",
+            Self::Budget => "budget",
+            Self::Quota => "quota",
+            Self::Auth => "auth",
+            Self::TurnLimit => "turn_limit",
+            Self::Tool => "tool",
+            Self::Logic => "logic",
+            Self::Lost => "lost",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The class of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.name() == name)
+    }
+
+    /// Whether another execution could ever help.
+    pub fn retryable(self) -> bool {
+        !matches!(self, Self::Permission | Self::Input | Self::Budget | Self::Cancelled)
+    }
+}
+
+/// What the world claims: at least once, maybe late, maybe twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// The run begins.
+    Begin,
+    /// Every gate lets this ready task start now.
+    Admit { task: TaskIx },
+    /// The attempt ended well and its output is durable.
+    Succeeded { task: TaskIx, attempt: Attempt },
+    /// The attempt ended badly. `noise` is a random number for the jitter of the next delay.
+    Failed { task: TaskIx, attempt: Attempt, class: FailureClass, noise: u32 },
+    /// Time has passed; due retries become ready.
+    Tick,
+    /// The engine that held this attempt is gone and nobody knows how it ended.
+    Lost { task: TaskIx, attempt: Attempt },
+    /// A person wants the task tried again.
+    Retry { task: TaskIx },
+    /// A person goes on without the task.
+    Skip { task: TaskIx },
+    /// A person ends the run.
+    Cancel,
+    /// A completed task of the chapter before is taken over into this one.
+    Adopt { task: TaskIx, attempt: Attempt },
+}
+
+/// A fact in the past tense that cannot be derived from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The run began.
+    RunStarted,
+    /// An attempt may exist from now on.
+    AttemptStarted { task: TaskIx, attempt: Attempt },
+    /// It ended well.
+    AttemptSucceeded { task: TaskIx, attempt: Attempt },
+    /// It ended badly; `retry_at` is set when it will be tried again.
+    AttemptFailed { task: TaskIx, attempt: Attempt, class: FailureClass, retry_at: Option<Time> },
+    /// Its fate is unknown and it is effect-free or declared repeatable: it goes back to the queue.
+    AttemptAbandoned { task: TaskIx, attempt: Attempt },
+    /// Its fate is unknown and a person must say what to do.
+    AttemptDoubted { task: TaskIx, attempt: Attempt },
+    /// A person had the task tried again.
+    TaskRetried { task: TaskIx },
+    /// A person went on without the task.
+    TaskSkipped { task: TaskIx },
+    /// A result of the chapter before counts here too.
+    TaskAdopted { task: TaskIx, attempt: Attempt },
+    /// A person ended the run: nothing starts any more.
+    RunCancelled,
+    /// Everything has settled.
+    RunFinished { outcome: crate::Outcome },
+}
+
+/// Why an input changed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The run has not begun, or has already.
+    WrongTime,
+    /// No such task.
+    UnknownTask,
+    /// An attempt that is not the live one: late, doubled or from another engine.
+    Stale,
+    /// The task's state does not allow it.
+    NotNow,
+}

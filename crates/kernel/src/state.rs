@@ -1,0 +1,5 @@
+//! stub
+/// stub
+#[derive(Debug)] pub struct TaskState;
+/// stub
+#[derive(Debug)] pub struct Cause;

@@ -1,0 +1,329 @@
+//! The validated, immutable workflow with dense task indexes. It does not know where its text came from,
+//! how tasks are executed, or what time it is. Everything here has passed validation: an index is in range,
+//! a graph is acyclic, a reference names an ancestor.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::template::Template;
+
+/// Position of a task in [`Workflow::tasks`] (file order).
+pub type TaskIndex = u32;
+
+/// A whole workflow, ready to be planned and run.
+#[derive(Debug, Clone)]
+pub struct Workflow {
+    /// `name:`, else the file's stem, else `workflow`.
+    pub name: String,
+    /// `description:`.
+    pub description: Option<String>,
+    /// Hex digest of the document's meaning: layout and comments do not change it.
+    pub hash: String,
+    /// Declared parameters in file order.
+    pub inputs: Vec<InputDeclaration>,
+    /// `execution_mode:`.
+    pub mode: ExecutionMode,
+    /// `parallelism_level:`.
+    pub parallelism: ParallelismLevel,
+    /// `optimization_mode:`.
+    pub optimization: OptimizationMode,
+    /// `limits.max_parallelism:`.
+    pub max_parallelism: Option<u32>,
+    /// MCP servers by name: the file's own over the catalog's.
+    pub mcp_servers: BTreeMap<String, McpServer>,
+    /// Tasks in file order.
+    pub tasks: Vec<Task>,
+    /// `outputs:`; `None` means the outputs of all sink tasks, by id.
+    pub outputs: Option<Vec<(String, Template)>>,
+}
+
+/// One parameter of `inputs:`.
+#[derive(Debug, Clone)]
+pub struct InputDeclaration {
+    /// The parameter's name.
+    pub name: String,
+    /// Its type.
+    pub kind: InputType,
+    /// Its default; without one it must be given.
+    pub default: Option<Value>,
+    /// What it is for.
+    pub description: Option<String>,
+}
+
+/// Types of workflow parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are JSON Schema's")]
+pub enum InputType {
+    String,
+    Integer,
+    Number,
+    Boolean,
+    Array,
+    Object,
+}
+
+/// When a ready task may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExecutionMode {
+    /// One at a time, in topological order by priority.
+    Sequential,
+    /// A level waits for the whole level before it.
+    Waves,
+    /// As soon as its own dependencies allow.
+    #[default]
+    Parallel,
+    /// As `Parallel`, with concurrency steered by memory and load.
+    Adaptive,
+}
+
+/// Presets of `parallelism_level`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ParallelismLevel {
+    /// 2 at once.
+    Low,
+    /// 5 at once.
+    Medium,
+    /// 13 at once.
+    High,
+    /// No preset cap.
+    #[default]
+    Unlimited,
+}
+
+/// `optimization_mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "the contract's own words")]
+pub enum OptimizationMode {
+    None,
+    #[default]
+    Balanced,
+    Aggressive,
+}
+
+/// An MCP server of `mcp_servers:` or `.mcp.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct McpServer {
+    /// The program and its arguments.
+    pub command: String,
+    /// Arguments after the program.
+    pub args: Vec<String>,
+    /// Extra environment of the server; values as written.
+    pub env: BTreeMap<String, String>,
+    /// Working folder, relative to the workflow's base folder.
+    pub cwd: Option<String>,
+}
+
+/// A vertex of the graph.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Unique in the workflow.
+    pub id: String,
+    /// Human-readable; defaults to the id.
+    pub name: String,
+    /// `description:`.
+    pub description: Option<String>,
+    /// What it does.
+    pub kind: TaskKind,
+    /// Sorted by task, each task once.
+    pub depends_on: Vec<Dependency>,
+    /// Higher first.
+    pub priority: i32,
+    /// Longest distance from a root, hard and soft edges alike.
+    pub level: u32,
+    /// Wall-clock and silence limits.
+    pub timeout: Timeout,
+    /// Extra executions after failures.
+    pub retry: Retry,
+    /// Whether a repeat could be noticed outside.
+    pub side_effects: bool,
+    /// How raw output becomes a value.
+    pub output_format: OutputFormat,
+    /// JSON Schema of the output; compiled once by validation to prove that it is one.
+    pub output_schema: Option<Value>,
+    /// Extra environment (shell, agent).
+    pub env: Vec<(String, Template)>,
+    /// Working folder (shell, agent), relative to the workflow's base folder.
+    pub cwd: Option<String>,
+    /// What to do with an attempt of unknown fate.
+    pub on_doubt: OnDoubt,
+    /// `estimate:`.
+    pub estimate: Estimate,
+    /// Which executor performs it (`local` for shell, code and tool tasks; `process` for agents).
+    pub executor: String,
+    /// The demanded isolation level.
+    pub isolation: Isolation,
+    /// Hex digest of this task's own definition.
+    pub hash: String,
+    /// Where it stands in the file (1-based line and column of its first key).
+    pub line: u32,
+    /// See `line`.
+    pub column: u32,
+}
+
+/// An edge, seen from the dependent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dependency {
+    /// The prerequisite.
+    pub task: TaskIndex,
+    /// Whether its failure blocks.
+    pub strength: Strength,
+}
+
+/// Hard edges block on failure, soft ones only wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "see the enum")]
+pub enum Strength {
+    Hard,
+    Soft,
+}
+
+/// What a task does.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "one variant per kind of the contract")]
+pub enum TaskKind {
+    Agent(Box<AgentTask>),
+    Tool(Box<ToolTask>),
+    Code(Box<CodeTask>),
+    Shell(ShellTask),
+}
+
+/// `prompt:` and/or `agent:`.
+#[derive(Debug, Clone)]
+pub struct AgentTask {
+    /// Name of the agent definition (`general` by default).
+    pub agent: String,
+    /// Name of the agent CLI in the configuration (`claude` by default).
+    pub cli: String,
+    /// The prompt (the task's name by default).
+    pub prompt: Template,
+    /// Whether hard dependencies' outputs are appended (no reference in the prompt, no `inputs: []`).
+    pub append_inputs: bool,
+    /// The model's name as the user wrote it.
+    pub model: Option<String>,
+    /// Skills in order: name and text.
+    pub skills: Vec<(String, String)>,
+    /// System prompt text of the agent definition, if it has one.
+    pub system_prompt: Option<String>,
+    /// Tools the definition or the task grants; `None` leaves the CLI's default.
+    pub tools: Option<Vec<String>>,
+}
+
+/// `tool:` and `arguments:`.
+#[derive(Debug, Clone)]
+pub struct ToolTask {
+    /// Part before the first `:`; a key of [`Workflow::mcp_servers`].
+    pub server: String,
+    /// Part after the first `:`.
+    pub tool: String,
+    /// A JSON object whose strings may hold references.
+    pub arguments: Template,
+}
+
+/// `type: code_execution`.
+#[derive(Debug, Clone)]
+pub struct CodeTask {
+    /// TypeScript or JavaScript function body.
+    pub code: String,
+    /// The file it came from, for messages.
+    pub code_file: Option<String>,
+    /// Names in scope: the entries of `context:`.
+    pub context: Vec<(String, Template)>,
+    /// `sandbox_config.timeout`, 30 s by default.
+    pub sandbox_timeout: Duration,
+    /// `sandbox_config.memoryLimit` in bytes, 64 MiB by default.
+    pub memory_limit_bytes: u64,
+    /// `sandbox_config.allowedReadPaths`, relative to the workflow's base folder.
+    pub allowed_read_paths: Vec<String>,
+}
+
+/// `run:`.
+#[derive(Debug, Clone)]
+pub enum ShellTask {
+    /// `sh -eu -c TEXT`; no references.
+    Script(String),
+    /// A program and its arguments; each may hold references.
+    Argv(Vec<Template>),
+}
+
+/// Limits on the time of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeout {
+    /// Wall clock from the attempt's start.
+    pub wall: Duration,
+    /// Silence on the output streams (agents without an explicit timeout).
+    pub idle: Option<Duration>,
+    /// What plans show: the explicit value or 300 s.
+    pub shown: Duration,
+}
+
+/// `retry:` with its defaults filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retry {
+    /// Extra executions.
+    pub max: u32,
+    /// First delay.
+    pub initial: Duration,
+    /// Growth per retry.
+    pub factor: f64,
+    /// Upper bound of a delay.
+    pub max_delay: Duration,
+    /// Share of the delay that is random, 0 to 1.
+    pub jitter: f64,
+    /// Failure classes that are retried; `None` is every retryable class.
+    pub on: Option<Vec<String>>,
+}
+
+/// `output_format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "the contract's own words")]
+pub enum OutputFormat {
+    #[default]
+    Text,
+    Json,
+    None,
+}
+
+/// `on_doubt`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the contract's own words")]
+pub enum OnDoubt {
+    Rerun,
+    Ask,
+    Fail,
+}
+
+/// `estimate:`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[expect(missing_docs, reason = "the contract's own words")]
+pub struct Estimate {
+    pub duration: Option<Duration>,
+    pub tokens: Option<u64>,
+    pub cost_usd: Option<f64>,
+}
+
+/// `isolation:`; further levels are refused by validation until an executor provides them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the contract's own words")]
+pub enum Isolation {
+    None,
+    Process,
+}
+
+impl Task {
+    /// `agent`, `tool`, `code` or `shell`.
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            TaskKind::Agent(_) => "agent",
+            TaskKind::Tool(_) => "tool",
+            TaskKind::Code(_) => "code",
+            TaskKind::Shell(_) => "shell",
+        }
+    }
+
+    /// A code task without side effects: its failure is a value, not an error.
+    pub fn safe_to_fail(&self) -> bool {
+        matches!(self.kind, TaskKind::Code(_)) && !self.side_effects
+    }
+}

@@ -1,0 +1,1 @@
+//! sandbox: see the crate's description in Cargo.toml.
