@@ -105,6 +105,7 @@ impl FailureClass {
 
 /// What the world claims: at least once, maybe late, maybe twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "task, attempt, class and the like speak for themselves")]
 pub enum Input {
     /// The run begins.
     Begin,
@@ -130,6 +131,7 @@ pub enum Input {
 
 /// A fact in the past tense that cannot be derived from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "task, attempt, class and the like speak for themselves")]
 pub enum Event {
     /// The run began.
     RunStarted,

@@ -11,9 +11,9 @@ pub mod run;
 pub mod state;
 
 pub use event::{Event, FailureClass, Input, Refusal};
-pub use graph::{Graph, GraphBuilder, OnDoubt, Pool, RetryPolicy, Strength, TaskSpec};
-pub use run::{Command, Outcome, Run};
-pub use state::{Cause, TaskState};
+pub use graph::{Graph, GraphBuilder, GraphError, OnDoubt, Pool, RetryPolicy, Strength, TaskSpec};
+pub use run::{Command, Illegal, Outcome, Run};
+pub use state::{Cause, Phase, TaskState};
 
 /// Position of a task in the graph; dense from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

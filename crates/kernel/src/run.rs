@@ -1,19 +1,30 @@
-//! stub
-/// stub
-#[derive(Debug)] pub struct Run;
-/// stub
-#[derive(Debug)] pub struct Command;
-/// How a run ended: a pure function of its tasks' states.
+//! One run as a fold of its events: the states of all tasks, who may start, what the run is owed. It does not know
+//! what tasks do, how much may run at once (admission asks and decides) or what time it is. One decision: every state
+//! changes through `set`, which keeps the ready sets, the live set, the tallies and the waves true.
+
+use alloc::collections::BinaryHeap;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use crate::ready::Bitmap;
+use crate::state::{Phase, Step, next};
+use crate::{
+    Attempt, Cause, Event, FailureClass, Graph, Input, OnDoubt, Pool, Refusal, Strength, TaskIx, TaskState, Time,
+};
+
+/// How a run ended, or stands: a pure function of its tasks' states and of whether a person ended it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Outcome {
     /// Work is going on or could.
     Running = 0,
-    /// A person or a quota is waited for and nothing else can go on.
+    /// Nothing can go on before a person or a quota lets it.
     Waiting = 1,
     /// Every required task completed and nothing failed.
     Succeeded = 2,
-    /// Every required task completed; some task failed safely or over soft dependencies only.
+    /// Every required task completed; some task failed safely or over soft dependencies only, or a person skipped one.
     Degraded = 3,
     /// A required task did not complete.
     Failed = 4,
@@ -21,4 +32,715 @@ pub enum Outcome {
     Cancelled = 5,
     /// Money ran out.
     BudgetExhausted = 6,
+}
+
+impl Outcome {
+    /// The contract's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Running => "running",
+            Outcome::Waiting => "waiting",
+            Outcome::Succeeded => "succeeded",
+            Outcome::Degraded => "degraded",
+            Outcome::Failed => "failed",
+            Outcome::Cancelled => "cancelled",
+            Outcome::BudgetExhausted => "budget_exhausted",
+        }
+    }
+}
+
+/// What the run is owed; idempotent by its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "task, attempt, class and the like speak for themselves")]
+pub enum Command {
+    /// The attempt should be live.
+    Run { task: TaskIx, attempt: Attempt },
+    /// The attempt should be ended.
+    Stop { task: TaskIx, attempt: Attempt },
+}
+
+/// Stored events that cannot follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Illegal {
+    /// The event.
+    pub event: Event,
+    /// The state of its task at that point.
+    pub state: Option<TaskState>,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Run {
+    graph: Arc<Graph>,
+    state: Vec<TaskState>,
+    /// Dependencies that have not settled.
+    unmet: Vec<u32>,
+    /// Attempts ever started.
+    attempts: Vec<u32>,
+    /// Failures since the last word of a person: what retries are counted by.
+    failures: Vec<u16>,
+    ready: Vec<Bitmap>,
+    live: Bitmap,
+    live_in: Vec<u32>,
+    due: BinaryHeap<Reverse<(Time, TaskIx)>>,
+    tally: [u32; Phase::COUNT],
+    /// Failed tasks that something hangs hard on, or nothing at all hangs on.
+    failed_required: u32,
+    unsettled_in_level: Vec<u32>,
+    wave: u32,
+    begun: bool,
+    cancelled: bool,
+    finished: Option<Outcome>,
+    touched: Vec<TaskIx>,
+}
+
+impl Run {
+    /// A run that has not begun.
+    pub fn new(graph: Arc<Graph>) -> Self {
+        let n = graph.len();
+        let mut tally = [0; Phase::COUNT];
+        tally[Phase::Pending as usize] = n as u32;
+        let mut unsettled_in_level = Vec::new();
+        if graph.in_waves() {
+            unsettled_in_level = (0..graph.levels()).map(|l| graph.tasks_of_level(l).len() as u32).collect();
+        }
+        Run {
+            state: vec![TaskState::Pending; n],
+            unmet: (0..n as u32).map(|i| graph.predecessors(TaskIx(i)).len() as u32).collect(),
+            attempts: vec![0; n],
+            failures: vec![0; n],
+            ready: (0..graph.pools()).map(|p| Bitmap::new(graph.pool_size(Pool(p as u8)))).collect(),
+            live: Bitmap::new(n),
+            live_in: vec![0; graph.pools()],
+            due: BinaryHeap::new(),
+            tally,
+            failed_required: 0,
+            unsettled_in_level,
+            wave: 0,
+            begun: false,
+            cancelled: false,
+            finished: None,
+            touched: Vec::new(),
+            graph,
+        }
+    }
+
+    /// Takes a claim of the world: appends the events that follow to `events` and applies them, or refuses and
+    /// changes nothing.
+    pub fn handle(&mut self, input: Input, now: Time, events: &mut Vec<Event>) -> Result<(), Refusal> {
+        let first = events.len();
+        self.decide(input, now, events)?;
+        for i in first..events.len() {
+            self.apply(events[i]).expect("decide proposes legal events only");
+        }
+        if self.begun && self.finished.is_none() && self.unsettled() == 0 {
+            let event = Event::RunFinished { outcome: self.outcome() };
+            events.push(event);
+            self.apply(event).expect("a run without unsettled tasks can finish");
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, input: Input, now: Time, events: &mut Vec<Event>) -> Result<(), Refusal> {
+        if let Some(task) = input.task()
+            && task.index() >= self.state.len()
+        {
+            return Err(Refusal::UnknownTask);
+        }
+        if self.begun == matches!(input, Input::Begin) {
+            return Err(Refusal::WrongTime);
+        }
+        match input {
+            Input::Begin => events.push(Event::RunStarted),
+            Input::Tick => self.release_due(now),
+            Input::Admit { task } => {
+                if self.cancelled || !self.is_startable(task) {
+                    return Err(Refusal::NotNow);
+                }
+                events.push(Event::AttemptStarted { task, attempt: Attempt(self.attempts[task.index()] + 1) });
+            }
+            Input::Succeeded { task, attempt } => {
+                self.expect_live(task, attempt)?;
+                events.push(Event::AttemptSucceeded { task, attempt });
+            }
+            Input::Failed { task, attempt, class, noise } => {
+                self.expect_live(task, attempt)?;
+                let retry_at = self.retry_at(task, class, now, noise);
+                events.push(Event::AttemptFailed { task, attempt, class, retry_at });
+            }
+            Input::Lost { task, attempt } => {
+                self.expect_live(task, attempt)?;
+                events.push(self.fate(task, attempt));
+            }
+            Input::Retry { task } => {
+                next(self.phase(task), Step::Retry).ok_or(Refusal::NotNow)?;
+                events.push(Event::TaskRetried { task });
+            }
+            Input::Skip { task } => {
+                next(self.phase(task), Step::Skip).ok_or(Refusal::NotNow)?;
+                events.push(Event::TaskSkipped { task });
+            }
+            Input::Cancel => {
+                if self.cancelled || self.finished.is_some() {
+                    return Err(Refusal::NotNow);
+                }
+                events.push(Event::RunCancelled);
+            }
+            Input::Adopt { task, attempt } => {
+                next(self.phase(task), Step::Adopt).ok_or(Refusal::NotNow)?;
+                events.push(Event::TaskAdopted { task, attempt });
+            }
+        }
+        Ok(())
+    }
+
+    fn expect_live(&self, task: TaskIx, attempt: Attempt) -> Result<(), Refusal> {
+        match self.state[task.index()] {
+            TaskState::Running { attempt: live } if live == attempt => Ok(()),
+            _ => Err(Refusal::Stale),
+        }
+    }
+
+    /// When a failure of that class is tried again, if it is.
+    fn retry_at(&self, task: TaskIx, class: FailureClass, now: Time, noise: u32) -> Option<Time> {
+        let policy = self.graph.retry(task);
+        let failures = self.failures[task.index()];
+        // An attempt of unknown fate is not repeated silently, whatever the policy says.
+        let wanted = !self.cancelled
+            && class != FailureClass::Lost
+            && class.retryable()
+            && policy.classes & (1 << class as u8) != 0
+            && failures < policy.max;
+        wanted.then(|| Time(now.0.saturating_add(policy.delay_ms(failures + 1, noise))))
+    }
+
+    /// What becomes of an attempt whose engine died: effect-free ones run again, others as the task says.
+    fn fate(&self, task: TaskIx, attempt: Attempt) -> Event {
+        let doubt = if self.graph.side_effects(task) { self.graph.on_doubt(task) } else { OnDoubt::Rerun };
+        if self.cancelled {
+            return Event::AttemptFailed { task, attempt, class: FailureClass::Cancelled, retry_at: None };
+        }
+        match doubt {
+            OnDoubt::Rerun => Event::AttemptAbandoned { task, attempt },
+            OnDoubt::Ask => Event::AttemptDoubted { task, attempt },
+            OnDoubt::Fail => Event::AttemptFailed { task, attempt, class: FailureClass::Lost, retry_at: None },
+        }
+    }
+
+    /// Folds one event in. Refuses what cannot follow from the state, which means that stored data is wrong.
+    pub fn apply(&mut self, event: Event) -> Result<(), Illegal> {
+        let task = event.task();
+        if task.is_some_and(|t| t.index() >= self.state.len()) || self.begun == (event == Event::RunStarted) {
+            return Err(Illegal { event, state: None });
+        }
+        if self.fold(event).is_none() {
+            return Err(Illegal { event, state: task.map(|t| self.state[t.index()]) });
+        }
+        Ok(())
+    }
+
+    /// `None` when the table has no such step.
+    fn fold(&mut self, event: Event) -> Option<()> {
+        match event {
+            Event::RunStarted => {
+                self.begun = true;
+                for i in 0..self.state.len() as u32 {
+                    self.release(TaskIx(i));
+                }
+            }
+            Event::AttemptStarted { task, attempt } => {
+                if attempt.0 != self.attempts[task.index()] + 1 {
+                    return None;
+                }
+                self.set(task, Step::Start, TaskState::Running { attempt })?;
+                self.attempts[task.index()] = attempt.0;
+            }
+            Event::AttemptSucceeded { task, attempt } => {
+                self.expect_live(task, attempt).ok()?;
+                self.set(task, Step::Succeed, TaskState::Completed { attempt })?;
+                self.settle(task);
+            }
+            Event::AttemptFailed { task, attempt, class, retry_at } => {
+                self.expect_live(task, attempt).ok()?;
+                self.failures[task.index()] = self.failures[task.index()].saturating_add(1);
+                self.failed(task, attempt, class, retry_at)?;
+            }
+            Event::AttemptAbandoned { task, attempt } => {
+                self.expect_live(task, attempt).ok()?;
+                self.set(task, Step::Abandon, TaskState::Ready)?;
+            }
+            Event::AttemptDoubted { task, attempt } => {
+                self.expect_live(task, attempt).ok()?;
+                self.set(task, Step::Doubt, TaskState::Waiting { attempt, cause: Cause::Doubt })?;
+            }
+            Event::TaskRetried { task } => {
+                let was_settled = self.phase(task).settled();
+                next(self.phase(task), Step::Retry)?;
+                self.reopen();
+                self.failures[task.index()] = 0;
+                self.set(task, Step::Retry, TaskState::Ready)?;
+                if was_settled {
+                    self.unsettle(task);
+                }
+            }
+            Event::TaskSkipped { task } => {
+                let was_settled = self.phase(task).settled();
+                next(self.phase(task), Step::Skip)?;
+                self.reopen();
+                self.set(task, Step::Skip, TaskState::Skipped)?;
+                if was_settled {
+                    self.unblock_behind(task);
+                } else {
+                    self.settle(task);
+                }
+            }
+            Event::TaskAdopted { task, attempt } => {
+                self.set(task, Step::Adopt, TaskState::Completed { attempt })?;
+                self.attempts[task.index()] = attempt.0;
+                self.settle(task);
+            }
+            Event::RunCancelled => {
+                self.cancelled = true;
+                for i in 0..self.state.len() as u32 {
+                    let phase = self.phase(TaskIx(i));
+                    if !phase.settled() && phase != Phase::Running {
+                        self.set(TaskIx(i), Step::Cancel, TaskState::Cancelled)?;
+                    }
+                }
+                self.recount_unmet();
+            }
+            Event::RunFinished { outcome } => {
+                if self.unsettled() != 0 || outcome != self.outcome() {
+                    return None;
+                }
+                self.finished = Some(outcome);
+            }
+        }
+        Some(())
+    }
+
+    fn failed(&mut self, task: TaskIx, attempt: Attempt, class: FailureClass, retry_at: Option<Time>) -> Option<()> {
+        match retry_at {
+            _ if self.cancelled => {
+                self.set(task, Step::Cancel, TaskState::Cancelled)?;
+                self.settle(task);
+            }
+            Some(at) => {
+                self.set(task, Step::FailForNow, TaskState::Retrying { attempt, at })?;
+                self.due.push(Reverse((at, task)));
+            }
+            None if self.graph.safe_to_fail(task) => {
+                self.set(task, Step::FailSafely, TaskState::FailedSafe { attempt, class })?;
+                self.settle(task);
+            }
+            None => {
+                self.set(task, Step::Fail, TaskState::Failed { attempt, class })?;
+                self.settle(task);
+            }
+        }
+        Some(())
+    }
+
+    /// The one door: moves a task to another state if the table lets it and keeps everything derived true.
+    fn set(&mut self, task: TaskIx, step: Step, to: TaskState) -> Option<()> {
+        let i = task.index();
+        let (from, phase) = (self.state[i].phase(), to.phase());
+        if next(from, step) != Some(phase) {
+            return None;
+        }
+        self.tally[from as usize] -= 1;
+        self.tally[phase as usize] += 1;
+        let pool = usize::from(self.graph.pool(task).0);
+        match from {
+            Phase::Ready | Phase::Retrying => {
+                self.ready[pool].remove(self.graph.rank(task));
+            }
+            Phase::Running => {
+                self.live.remove(task.0);
+                self.live_in[pool] -= 1;
+            }
+            Phase::Failed if self.counts_as_required(task) => self.failed_required -= 1,
+            _ => {}
+        }
+        match phase {
+            Phase::Ready => {
+                self.ready[pool].insert(self.graph.rank(task));
+            }
+            Phase::Running => {
+                self.live.insert(task.0);
+                self.live_in[pool] += 1;
+            }
+            Phase::Failed if self.counts_as_required(task) => self.failed_required += 1,
+            _ => {}
+        }
+        self.state[i] = to;
+        self.touched.push(task);
+        if self.graph.in_waves() && from.settled() != phase.settled() {
+            self.count_in_wave(task, phase.settled());
+        }
+        Some(())
+    }
+
+    /// A failed task that only soft edges leave does not fail the run.
+    fn counts_as_required(&self, task: TaskIx) -> bool {
+        let mut successors = self.graph.successors(task);
+        successors.len() == 0 || successors.any(|(_, strength)| strength == Strength::Hard)
+    }
+
+    fn count_in_wave(&mut self, task: TaskIx, settled: bool) {
+        let level = self.graph.level(task);
+        let left = &mut self.unsettled_in_level[level as usize];
+        if settled {
+            *left -= 1;
+        } else {
+            *left += 1;
+            self.wave = self.wave.min(level);
+        }
+    }
+
+    /// Opens the next wave when the present one is over.
+    fn advance_wave(&mut self) {
+        while self.graph.in_waves()
+            && self.wave + 1 < self.graph.levels()
+            && self.unsettled_in_level[self.wave as usize] == 0
+        {
+            self.wave += 1;
+            for i in 0..self.graph.tasks_of_level(self.wave).len() {
+                let task = TaskIx(self.graph.tasks_of_level(self.wave)[i]);
+                self.release(task);
+            }
+        }
+    }
+
+    /// Makes a pending task ready when nothing holds it any more.
+    fn release(&mut self, task: TaskIx) {
+        let open = !self.graph.in_waves() || self.graph.level(task) <= self.wave;
+        if self.begun && open && self.unmet[task.index()] == 0 && self.phase(task) == Phase::Pending {
+            self.set(task, Step::Release, TaskState::Ready).expect("a pending task can be released");
+        }
+    }
+
+    /// Tells the dependents that the task has settled: counts them down, blocks or releases them.
+    fn settle(&mut self, task: TaskIx) {
+        let graph = Arc::clone(&self.graph);
+        let mut settled = Some(task);
+        let mut blocked = Vec::new();
+        while let Some(task) = settled {
+            let culprit = self.culprit(task);
+            for (dependent, strength) in graph.successors(task) {
+                self.unmet[dependent.index()] -= 1;
+                match culprit.filter(|_| strength == Strength::Hard) {
+                    Some(by) if self.set(dependent, Step::Block, TaskState::Blocked { by }).is_some() => {
+                        blocked.push(dependent);
+                    }
+                    _ => self.release(dependent),
+                }
+            }
+            settled = blocked.pop();
+        }
+        self.advance_wave();
+    }
+
+    /// Whom hard dependents of a settled task have to blame: the task that failed, however far up.
+    fn culprit(&self, task: TaskIx) -> Option<TaskIx> {
+        match self.state[task.index()] {
+            TaskState::Blocked { by } => Some(by),
+            state if state.phase().blocking() => Some(task),
+            _ => None,
+        }
+    }
+
+    /// A settled task is open again: its dependents wait for it once more, and what it had blocked is pending. What
+    /// is ready or went further over a soft or safe edge may go on, as it could have before.
+    fn unsettle(&mut self, task: TaskIx) {
+        let graph = Arc::clone(&self.graph);
+        for (dependent, _) in graph.successors(task) {
+            self.unmet[dependent.index()] += 1;
+        }
+        self.unblock_behind(task);
+    }
+
+    /// The task blocks no more: what only it had blocked is pending again, and ready where nothing else is unmet.
+    fn unblock_behind(&mut self, task: TaskIx) {
+        let graph = Arc::clone(&self.graph);
+        let (mut changed, mut freed) = (vec![task], Vec::new());
+        while let Some(task) = changed.pop() {
+            for (dependent, _) in graph.successors(task) {
+                let TaskState::Blocked { by: before } = self.state[dependent.index()] else {
+                    freed.push(dependent);
+                    continue;
+                };
+                match self.blame(dependent) {
+                    // Still blocked, perhaps under another's name, which those behind it must learn too.
+                    Some(by) if by == before => {}
+                    Some(by) => {
+                        self.state[dependent.index()] = TaskState::Blocked { by };
+                        self.touched.push(dependent);
+                        changed.push(dependent);
+                    }
+                    None => {
+                        self.set(dependent, Step::Unblock, TaskState::Pending).expect("blocked can be unblocked");
+                        // It had counted as settled for what comes after it.
+                        for (after, _) in graph.successors(dependent) {
+                            self.unmet[after.index()] += 1;
+                        }
+                        freed.push(dependent);
+                        changed.push(dependent);
+                    }
+                }
+            }
+        }
+        for task in freed {
+            self.release(task);
+        }
+        self.advance_wave();
+    }
+
+    /// Who blocks a task by its dependencies' present states.
+    fn blame(&self, task: TaskIx) -> Option<TaskIx> {
+        self.graph
+            .predecessors(task)
+            .filter(|(_, strength)| *strength == Strength::Hard)
+            .find_map(|(dependency, _)| self.culprit(dependency))
+    }
+
+    fn recount_unmet(&mut self) {
+        for i in 0..self.state.len() as u32 {
+            let unmet = self.graph.predecessors(TaskIx(i)).filter(|(d, _)| !self.phase(*d).settled()).count();
+            self.unmet[i as usize] = unmet as u32;
+        }
+    }
+
+    /// A person's word after the end: the run goes on.
+    fn reopen(&mut self) {
+        self.finished = None;
+        self.cancelled = false;
+    }
+
+    fn release_due(&mut self, now: Time) {
+        while let Some(Reverse((at, task))) = self.due.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.due.pop();
+            if self.state[task.index()].is_retrying_at(at) {
+                self.ready[usize::from(self.graph.pool(task).0)].insert(self.graph.rank(task));
+            }
+        }
+    }
+
+    // ---- what others may ask ----
+
+    /// The graph it runs over.
+    pub fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+
+    /// State of a task.
+    pub fn state(&self, task: TaskIx) -> TaskState {
+        self.state[task.index()]
+    }
+
+    fn phase(&self, task: TaskIx) -> Phase {
+        self.state[task.index()].phase()
+    }
+
+    /// Attempts ever started.
+    pub fn attempts(&self, task: TaskIx) -> u32 {
+        self.attempts[task.index()]
+    }
+
+    /// Failed attempts since the last word of a person.
+    pub fn failures(&self, task: TaskIx) -> u32 {
+        u32::from(self.failures[task.index()])
+    }
+
+    /// Tasks in a phase.
+    pub fn count(&self, phase: Phase) -> u32 {
+        self.tally[phase as usize]
+    }
+
+    /// Tasks that have not settled.
+    pub fn unsettled(&self) -> u32 {
+        Phase::ALL.iter().filter(|p| !p.settled()).map(|p| self.count(*p)).sum()
+    }
+
+    /// True once the run began.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// True once a person ended it.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled
+    }
+
+    /// The outcome that was recorded, if everything has settled.
+    pub fn finished(&self) -> Option<Outcome> {
+        self.finished
+    }
+
+    /// The present wave (0 outside of waves).
+    pub fn wave(&self) -> u32 {
+        self.wave
+    }
+
+    /// Whether admission may start the task now.
+    pub fn is_startable(&self, task: TaskIx) -> bool {
+        self.ready[usize::from(self.graph.pool(task).0)].contains(self.graph.rank(task))
+    }
+
+    /// The first task of a pool that may start, at or after a place in its order.
+    pub fn next_ready(&self, pool: Pool, from: u32) -> Option<(u32, TaskIx)> {
+        let rank = self.ready[usize::from(pool.0)].first_from(from)?;
+        Some((rank, self.graph.at_rank(pool, rank)))
+    }
+
+    /// Live attempts in a pool.
+    pub fn live_in(&self, pool: Pool) -> u32 {
+        self.live_in[usize::from(pool.0)]
+    }
+
+    /// Live attempts.
+    pub fn live(&self) -> u32 {
+        self.count(Phase::Running)
+    }
+
+    /// When the next retry is due.
+    pub fn next_due(&self) -> Option<Time> {
+        self.due
+            .iter()
+            .filter(|Reverse((at, task))| self.state[task.index()].is_retrying_at(*at) && !self.is_startable(*task))
+            .map(|Reverse((at, _))| *at)
+            .min()
+    }
+
+    /// What the run is owed, from its state alone.
+    pub fn outstanding(&self) -> impl Iterator<Item = Command> + '_ {
+        self.live.iter().filter_map(move |i| self.owed(TaskIx(i)))
+    }
+
+    /// What is owed for one task.
+    pub fn owed(&self, task: TaskIx) -> Option<Command> {
+        match self.state[task.index()] {
+            TaskState::Running { attempt } if self.cancelled => Some(Command::Stop { task, attempt }),
+            TaskState::Running { attempt } => Some(Command::Run { task, attempt }),
+            _ => None,
+        }
+    }
+
+    /// Tasks whose state changed since the last call, oldest first, perhaps more than once.
+    pub fn drain_touched(&mut self) -> alloc::vec::Drain<'_, TaskIx> {
+        self.touched.drain(..)
+    }
+
+    /// How the run stands: a pure function of the states.
+    pub fn outcome(&self) -> Outcome {
+        let failing = self.failed_required + self.count(Phase::Blocked) + self.count(Phase::Cancelled);
+        let going = self.count(Phase::Ready) + self.count(Phase::Running) + self.count(Phase::Retrying);
+        if self.unsettled() > 0 {
+            if going == 0 && self.count(Phase::Waiting) > 0 { Outcome::Waiting } else { Outcome::Running }
+        } else if self.cancelled {
+            Outcome::Cancelled
+        } else if failing > 0 {
+            Outcome::Failed
+        } else if self.count(Phase::Failed) + self.count(Phase::FailedSafe) + self.count(Phase::Skipped) > 0 {
+            Outcome::Degraded
+        } else {
+            Outcome::Succeeded
+        }
+    }
+
+    /// Compares everything derived with what the states say; for tests and after recovery. O(tasks + edges).
+    pub fn check(&self) -> Result<(), &'static str> {
+        let mut tally = [0; Phase::COUNT];
+        let mut live_in = vec![0; self.graph.pools()];
+        let mut failed_required = 0;
+        for i in 0..self.state.len() as u32 {
+            let (task, state) = (TaskIx(i), self.state[i as usize]);
+            let phase = state.phase();
+            tally[phase as usize] += 1;
+            if phase == Phase::Running {
+                live_in[usize::from(self.graph.pool(task).0)] += 1;
+            }
+            if phase == Phase::Failed && self.counts_as_required(task) {
+                failed_required += 1;
+            }
+            if self.live.contains(i) != (phase == Phase::Running) {
+                return Err("live set");
+            }
+            match phase {
+                Phase::Ready if !self.is_startable(task) => return Err("a ready task is not in the ready set"),
+                Phase::Ready | Phase::Retrying => {}
+                _ if self.is_startable(task) => return Err("a task that is not ready is in the ready set"),
+                _ => {}
+            }
+            let unmet = self.graph.predecessors(task).filter(|(d, _)| !self.phase(*d).settled()).count();
+            if self.unmet[i as usize] as usize != unmet {
+                return Err("count of unmet dependencies");
+            }
+            let blamed = self.blame(task);
+            match state {
+                TaskState::Blocked { .. } if blamed.is_none() => return Err("blocked by nobody"),
+                TaskState::Pending if self.begun && !self.cancelled && blamed.is_some() => return Err("not blocked"),
+                _ => {}
+            }
+            let open = !self.graph.in_waves() || self.graph.level(task) <= self.wave;
+            if self.begun && phase == Phase::Pending && unmet == 0 && open {
+                return Err("a releasable task is pending");
+            }
+        }
+        if tally != self.tally {
+            return Err("tallies");
+        }
+        if live_in != self.live_in {
+            return Err("live attempts by pool");
+        }
+        if failed_required != self.failed_required {
+            return Err("required failures");
+        }
+        if self.finished.is_some() && self.unsettled() > 0 {
+            return Err("finished with unsettled tasks");
+        }
+        Ok(())
+    }
+}
+
+impl TaskState {
+    fn is_retrying_at(&self, due: Time) -> bool {
+        matches!(self, TaskState::Retrying { at, .. } if *at == due)
+    }
+}
+
+impl Input {
+    /// The task it concerns.
+    fn task(&self) -> Option<TaskIx> {
+        match *self {
+            Input::Begin | Input::Tick | Input::Cancel => None,
+            Input::Admit { task }
+            | Input::Succeeded { task, .. }
+            | Input::Failed { task, .. }
+            | Input::Lost { task, .. }
+            | Input::Retry { task }
+            | Input::Skip { task }
+            | Input::Adopt { task, .. } => Some(task),
+        }
+    }
+}
+
+impl Event {
+    /// The task it concerns.
+    pub fn task(&self) -> Option<TaskIx> {
+        match *self {
+            Event::RunStarted | Event::RunCancelled | Event::RunFinished { .. } => None,
+            Event::AttemptStarted { task, .. }
+            | Event::AttemptSucceeded { task, .. }
+            | Event::AttemptFailed { task, .. }
+            | Event::AttemptAbandoned { task, .. }
+            | Event::AttemptDoubted { task, .. }
+            | Event::TaskRetried { task }
+            | Event::TaskSkipped { task }
+            | Event::TaskAdopted { task, .. } => Some(task),
+        }
+    }
 }
