@@ -1,0 +1,623 @@
+//! The state of one connection: which generation of the protocol the server speaks, what it offers, which calls are
+//! under way. It does not know pipes, processes or the time of day; see the module's picture.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use raddle_engine::FailureClass;
+use raddle_engine::attempt::{Failure, RawOutput};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::outcome::{self, RpcError};
+use super::tools::{Page, Table, Tool};
+use super::wire::{self, Line, Message, cut};
+use crate::lines::{Lines, MAX_LINE_BYTES};
+
+/// The first request of every connection that probes.
+const DISCOVER_ID: u64 = 1;
+/// Pages of one tool list; a server that has still more is not listened to any longer.
+const MAX_PAGES: u32 = 100;
+/// Bytes of one tool list.
+const MAX_LIST_BYTES: usize = 64 << 20;
+/// How often a server may change its list during one connection.
+const MAX_REFRESHES: u32 = 100;
+/// Notes that wait to be read; further ones are dropped.
+const MAX_NOTES: usize = 256;
+/// What may wait to be written before a server's own requests stop being answered.
+const MAX_UNREAD_REPLIES: usize = 1 << 20;
+
+/// How to behave; the default is right for unknown servers.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Name told to the server.
+    pub name: String,
+    /// Version told to the server.
+    pub version: String,
+    /// Whether to ask for the stateless protocol first. Without it the connection begins with `initialize`: for a
+    /// server that was seen to die of the question.
+    pub probe: bool,
+    /// How long a server may ignore the question before `initialize` is sent too.
+    pub probe_wait: Duration,
+    /// How long a server may take for each answer until it is ready (it may be installing itself).
+    pub start_wait: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            name: "raddle".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            probe: true,
+            probe_wait: Duration::from_secs(2),
+            start_wait: Duration::from_secs(120),
+        }
+    }
+}
+
+/// The version in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// `initialize`, with the version that the server chose.
+    Handshake(&'static str),
+    /// The stateless one.
+    Modern,
+}
+
+/// What a driver learns.
+#[derive(Debug)]
+pub enum Event {
+    /// The tools are known; calls that waited have been sent.
+    Ready,
+    /// A call is over, in whatever way. Exactly one for every call that was not cancelled.
+    Result {
+        /// The caller's id.
+        id: u64,
+        /// The output, or why there is none.
+        outcome: Result<RawOutput, Failure>,
+    },
+    /// A call goes on.
+    Progress {
+        /// The caller's id.
+        id: u64,
+        /// For a live display.
+        text: String,
+    },
+    /// The server said something that is nobody's answer.
+    Log(String),
+    /// The connection is of no use any more; end the server. All calls have got their results before.
+    Fatal(String),
+}
+
+#[derive(Debug)]
+enum State {
+    /// `server/discover` is unanswered.
+    Probing { until: Instant },
+    /// `initialize` is unanswered; a late answer to the probe still counts.
+    Initializing { id: u64, until: Instant },
+    /// A page of `tools/list` is unanswered.
+    Listing { id: u64, until: Instant, listing: Box<Listing> },
+    /// Calls go out at once.
+    Ready,
+    /// Nothing goes out or in.
+    Dead { why: String },
+}
+
+#[derive(Debug, Default)]
+struct Listing {
+    table: Table,
+    pages: u32,
+    bytes: usize,
+    cursor: Option<String>,
+    /// The list changed while it was being read.
+    again: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    call: u64,
+    tool: String,
+    arguments: Value,
+    key: String,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    call: u64,
+    tool: String,
+}
+
+/// One connection to one server.
+#[derive(Debug)]
+pub struct Client {
+    config: Config,
+    state: State,
+    protocol: Protocol,
+    /// The members of `_meta` that every request of the stateless protocol carries, with a comma behind.
+    modern_meta: Vec<u8>,
+    table: Table,
+    refreshes: u32,
+    waiting: VecDeque<Waiting>,
+    in_flight: HashMap<u64, InFlight>,
+    next_id: u64,
+    now: Instant,
+    lines: Lines,
+    out: Vec<u8>,
+    written: usize,
+    events: VecDeque<Event>,
+    notes: usize,
+}
+
+impl Client {
+    /// A connection whose first request waits in [`Client::outgoing`].
+    pub fn new(config: Config, now: Instant) -> Self {
+        let mut modern_meta = format!("\"io.modelcontextprotocol/protocolVersion\":\"{}\",", wire::MODERN).into_bytes();
+        modern_meta.extend_from_slice(b"\"io.modelcontextprotocol/clientInfo\":");
+        client_info(&mut modern_meta, &config);
+        modern_meta.extend_from_slice(b",\"io.modelcontextprotocol/clientCapabilities\":{},");
+        let mut client = Client {
+            state: State::Probing { until: now + config.probe_wait },
+            protocol: Protocol::Modern,
+            modern_meta,
+            table: Table::default(),
+            refreshes: 0,
+            waiting: VecDeque::new(),
+            in_flight: HashMap::new(),
+            next_id: DISCOVER_ID,
+            now,
+            lines: Lines::new(MAX_LINE_BYTES),
+            out: Vec::new(),
+            written: 0,
+            events: VecDeque::new(),
+            notes: 0,
+            config,
+        };
+        if client.config.probe {
+            let id = client.begin("server/discover");
+            debug_assert_eq!(id, DISCOVER_ID, "the probe is the first request");
+            client.end();
+        } else {
+            client.next_id = DISCOVER_ID + 1;
+            client.initialize();
+        }
+        client
+    }
+
+    /// What must be written to the server now; tell [`Client::sent`] how much of it was.
+    pub fn outgoing(&self) -> &[u8] {
+        &self.out[self.written..]
+    }
+
+    /// `n` bytes of [`Client::outgoing`] have been written.
+    pub fn sent(&mut self, n: usize) {
+        self.written += n;
+        debug_assert!(self.written <= self.out.len(), "more was written than there was");
+        if self.written >= self.out.len() {
+            self.written = 0;
+            if self.out.capacity() > 1 << 20 {
+                self.out = Vec::new();
+            } else {
+                self.out.clear();
+            }
+        }
+    }
+
+    /// When [`Client::tick`] must be called at the latest; `None` while nothing is timed. Calls have no limit here:
+    /// their attempts have.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Probing { until } | State::Initializing { until, .. } | State::Listing { until, .. } => Some(until),
+            State::Ready | State::Dead { .. } => None,
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        if self.deadline().is_none_or(|until| self.now < until) {
+            return;
+        }
+        match self.state {
+            State::Probing { .. } => self.initialize(),
+            State::Initializing { .. } => self.fatal("the server did not answer `initialize` in time"),
+            State::Listing { .. } => self.fatal("the server did not answer `tools/list` in time"),
+            State::Ready | State::Dead { .. } => {}
+        }
+    }
+
+    /// The version in use, once that is settled.
+    pub fn protocol(&self) -> Option<Protocol> {
+        match self.state {
+            State::Probing { .. } | State::Initializing { .. } => None,
+            _ => Some(self.protocol),
+        }
+    }
+
+    /// True until the server has said anything about versions: if it ends now, it may have died of the probe, and a
+    /// connection with `probe: false` is worth a try.
+    pub fn is_probing(&self) -> bool {
+        self.config.probe && matches!(self.state, State::Probing { .. } | State::Initializing { .. })
+    }
+
+    /// After a fatal event or [`Client::closed`].
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, State::Dead { .. })
+    }
+
+    /// What the server offers; empty before [`Event::Ready`].
+    pub fn tools(&self) -> &[Tool] {
+        self.table.all()
+    }
+
+    /// Calls that are under way or wait for the server to be ready.
+    pub fn calls(&self) -> usize {
+        self.waiting.len() + self.in_flight.len()
+    }
+
+    /// The next thing that happened. Read it until it is `None` after every other method.
+    pub fn next_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front();
+        if matches!(event, Some(Event::Log(_) | Event::Progress { .. })) {
+            self.notes -= 1;
+        }
+        event
+    }
+
+    /// Calls a tool. `id` is the caller's own, unique among the live calls; `idempotency_key` goes into `_meta`. The
+    /// arguments are checked against the tool's schema first: what does not fit is never sent.
+    pub fn call(&mut self, id: u64, tool: &str, arguments: &Value, idempotency_key: &str) {
+        match &self.state {
+            State::Ready => self.send_call(id, tool, arguments, idempotency_key),
+            State::Dead { why } => {
+                let failure = Failure::new(FailureClass::Tool, format!("tool `{tool}` was not called: {why}"));
+                self.events.push_back(Event::Result { id, outcome: Err(failure) });
+            }
+            _ => self.waiting.push_back(Waiting {
+                call: id,
+                tool: tool.to_owned(),
+                arguments: arguments.clone(),
+                key: idempotency_key.to_owned(),
+            }),
+        }
+    }
+
+    /// Gives a call up: the server is told, its answer is ignored, and no [`Event::Result`] comes. False when the
+    /// call is not live (its result may be waiting in [`Client::next_event`]).
+    pub fn cancel(&mut self, id: u64) -> bool {
+        if let Some(at) = self.waiting.iter().position(|w| w.call == id) {
+            self.waiting.remove(at);
+            return true;
+        }
+        let Some(wire_id) = self.in_flight.iter().find(|(_, f)| f.call == id).map(|(wire_id, _)| *wire_id) else {
+            return false;
+        };
+        self.in_flight.remove(&wire_id);
+        let told = b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":";
+        self.out.extend_from_slice(told);
+        wire::number(&mut self.out, wire_id);
+        self.out.extend_from_slice(b",\"reason\":\"cancelled\"}}\n");
+        true
+    }
+
+    /// The server is gone; `why` is for people (its exit status, the end of its stderr).
+    pub fn closed(&mut self, why: &str) {
+        if !self.is_dead() {
+            self.die(why);
+        }
+    }
+
+    /// Bytes from the server's stdout, cut anywhere.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if self.is_dead() {
+            return;
+        }
+        // Taken out so that lines can borrow from it while the rest of `self` changes.
+        let mut lines = std::mem::replace(&mut self.lines, Lines::new(0));
+        let fed = lines.feed(bytes, |line| self.line(line));
+        self.lines = lines;
+        if fed.is_err() {
+            self.fatal("the server sent a line of more than 64 MB");
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        match wire::read(line) {
+            _ if self.is_dead() => {}
+            Line::One(message) => self.message(&message, line.len()),
+            Line::Batch(items) => {
+                for item in items {
+                    match wire::message(item.get()) {
+                        Some(message) => self.message(&message, item.get().len()),
+                        None => self.log(&format!("not a message: {}", cut(item.get(), 200))),
+                    }
+                }
+            }
+            Line::Blank => {}
+            Line::Noise => self.log(&cut(&String::from_utf8_lossy(&line[..line.len().min(1000)]), 200)),
+        }
+    }
+
+    fn message(&mut self, message: &Message<'_>, bytes: usize) {
+        match (message.id, message.method.is_empty()) {
+            (Some(id), false) => self.server_request(id, &message.method),
+            (None, false) => self.notification(&message.method, message.params),
+            (Some(_), true) => self.answer(message, bytes),
+            (None, true) => {
+                let words = message.error.map(|e| RpcError::read(e).words()).unwrap_or_else(|| "no message".into());
+                self.log(&words);
+            }
+        }
+    }
+
+    fn answer(&mut self, message: &Message<'_>, bytes: usize) {
+        let own = message.own_id();
+        if let Some(id) = own
+            && let Some(flight) = self.in_flight.remove(&id)
+        {
+            let outcome = match (message.result, message.error) {
+                (_, Some(error)) => {
+                    let words = RpcError::read(error).words();
+                    Err(Failure::new(FailureClass::Tool, format!("tool `{}` failed: {words}", flight.tool)))
+                }
+                (Some(result), None) => outcome::of_result(&flight.tool, result),
+                (None, None) => {
+                    let told = format!("tool `{}` got an answer without a result", flight.tool);
+                    Err(Failure::new(FailureClass::Tool, told))
+                }
+            };
+            self.events.push_back(Event::Result { id: flight.call, outcome });
+            return;
+        }
+        let answer = match (message.result, message.error) {
+            (_, Some(error)) => Err(RpcError::read(error)),
+            (result, None) => Ok(result.map_or("null", RawValue::get)),
+        };
+        match (&self.state, own) {
+            (State::Probing { .. } | State::Initializing { .. }, Some(DISCOVER_ID)) => self.discovered(answer),
+            (State::Initializing { id, .. }, Some(own)) if *id == own => self.initialized(answer),
+            (State::Listing { id, .. }, Some(own)) if *id == own => self.listed(answer, bytes),
+            _ => {
+                let id = message.id.map_or(String::new(), |id| cut(id.get(), 40));
+                self.log(&format!("answer to a request that is not live: {id}"));
+            }
+        }
+    }
+
+    fn discovered(&mut self, answer: Result<&str, RpcError<'_>>) {
+        let modern = answer.is_ok_and(|text| {
+            text.starts_with('{')
+                && serde_json::from_str::<wire::DiscoverResult<'_>>(text)
+                    .is_ok_and(|found| found.versions.iter().any(|v| v == wire::MODERN))
+        });
+        if modern {
+            self.protocol = Protocol::Modern;
+            self.list(Box::default());
+        } else if matches!(self.state, State::Probing { .. }) {
+            self.initialize();
+        }
+    }
+
+    fn initialize(&mut self) {
+        self.protocol = Protocol::Handshake(wire::HANDSHAKE[0]);
+        let id = self.begin("initialize");
+        self.out.extend_from_slice(b"\"protocolVersion\":\"");
+        self.out.extend_from_slice(wire::HANDSHAKE[0].as_bytes());
+        self.out.extend_from_slice(b"\",\"capabilities\":{},\"clientInfo\":");
+        client_info(&mut self.out, &self.config);
+        wire::end_request(&mut self.out);
+        self.state = State::Initializing { id, until: self.now + self.config.start_wait };
+    }
+
+    fn initialized(&mut self, answer: Result<&str, RpcError<'_>>) {
+        let text = match answer {
+            Ok(text) => text,
+            Err(error) => return self.fatal(&format!("the server refused `initialize`: {}", error.words())),
+        };
+        let chosen = serde_json::from_str::<wire::InitializeResult<'_>>(text).map(|r| r.version);
+        let Ok(chosen) = chosen else {
+            return self.fatal("the server's answer to `initialize` names no protocol version");
+        };
+        let Some(version) = wire::HANDSHAKE.into_iter().find(|known| *known == chosen) else {
+            return self.fatal(&format!("the server speaks an unknown protocol version: {}", cut(&chosen, 40)));
+        };
+        self.protocol = Protocol::Handshake(version);
+        self.out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n");
+        self.list(Box::default());
+    }
+
+    fn list(&mut self, listing: Box<Listing>) {
+        let id = self.begin("tools/list");
+        if let Some(cursor) = &listing.cursor {
+            self.out.extend_from_slice(b"\"cursor\":");
+            wire::string(&mut self.out, cursor);
+            if self.protocol == Protocol::Modern {
+                self.out.push(b',');
+            }
+        }
+        self.end();
+        self.state = State::Listing { id, until: self.now + self.config.start_wait, listing };
+    }
+
+    fn listed(&mut self, answer: Result<&str, RpcError<'_>>, bytes: usize) {
+        let State::Listing { listing, .. } = &mut self.state else { return };
+        let mut listing = std::mem::take(listing);
+        let page = match answer {
+            Ok(text) => serde_json::from_str::<Page<'_>>(text).map_err(|e| cut(&e.to_string(), 200)),
+            Err(error) => Err(error.words()),
+        };
+        let page = match page {
+            Ok(page) => page,
+            Err(why) => return self.fatal(&format!("the server could not list its tools: {why}")),
+        };
+        let unusable = listing.table.add(&page);
+        if unusable > 0 {
+            self.log(&format!("{unusable} entries of `tools/list` are doubled or unreadable and left out"));
+        }
+        listing.pages += 1;
+        listing.bytes += bytes;
+        match page.next_cursor {
+            None => {}
+            Some(next) if Some(&next) == listing.cursor.as_ref() => {
+                self.log("`tools/list` goes in a circle; read until there");
+            }
+            Some(_) if listing.pages >= MAX_PAGES || listing.bytes > MAX_LIST_BYTES => {
+                self.log("`tools/list` has no end; read until the bound");
+            }
+            Some(next) => {
+                listing.cursor = Some(next);
+                return self.list(listing);
+            }
+        }
+        if listing.again && self.may_refresh() {
+            return self.list(Box::default());
+        }
+        self.table = listing.table;
+        self.state = State::Ready;
+        self.events.push_back(Event::Ready);
+        while let Some(w) = self.waiting.pop_front() {
+            self.send_call(w.call, &w.tool, &w.arguments, &w.key);
+        }
+    }
+
+    fn may_refresh(&mut self) -> bool {
+        self.refreshes += 1;
+        self.refreshes <= MAX_REFRESHES
+    }
+
+    fn send_call(&mut self, call: u64, tool: &str, arguments: &Value, key: &str) {
+        match self.table.check(tool, arguments) {
+            Err(failure) => return self.events.push_back(Event::Result { id: call, outcome: Err(failure) }),
+            Ok(true) => self.log(&format!("the schema of tool `{tool}` is unusable; its arguments go unchecked")),
+            Ok(false) => {}
+        }
+        let id = self.begin("tools/call");
+        self.out.extend_from_slice(b"\"name\":");
+        wire::string(&mut self.out, tool);
+        self.out.extend_from_slice(b",\"arguments\":");
+        wire::value(&mut self.out, arguments);
+        self.out.extend_from_slice(b",\"_meta\":{");
+        if self.protocol == Protocol::Modern {
+            self.out.extend_from_slice(&self.modern_meta);
+        }
+        self.out.extend_from_slice(b"\"progressToken\":");
+        wire::number(&mut self.out, id);
+        self.out.extend_from_slice(b",\"");
+        self.out.extend_from_slice(wire::IDEMPOTENCY_KEY.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        wire::string(&mut self.out, key);
+        self.out.push(b'}');
+        wire::end_request(&mut self.out);
+        self.in_flight.insert(id, InFlight { call, tool: tool.to_owned() });
+    }
+
+    /// Begins a request and returns its id.
+    fn begin(&mut self, method: &str) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        wire::begin_request(&mut self.out, id, method);
+        id
+    }
+
+    /// Ends a request that has no `_meta` of its own.
+    fn end(&mut self) {
+        if self.protocol == Protocol::Modern {
+            self.out.extend_from_slice(b"\"_meta\":{");
+            self.out.extend_from_slice(self.modern_meta.strip_suffix(b",").unwrap_or(&self.modern_meta));
+            self.out.push(b'}');
+        }
+        wire::end_request(&mut self.out);
+    }
+
+    /// The server asks something. Nobody sits here: everything but a sign of life is declined.
+    fn server_request(&mut self, id: &RawValue, method: &str) {
+        let id = id.get();
+        if id.len() > 1000 || self.out.len() - self.written > MAX_UNREAD_REPLIES {
+            return self.log(&format!("unanswered request: {}", cut(method, 80)));
+        }
+        let reply = match method {
+            "ping" => "\"result\":{}",
+            "roots/list" => "\"result\":{\"roots\":[]}",
+            "elicitation/create" => "\"result\":{\"action\":\"decline\"}",
+            _ => "\"error\":{\"code\":-32601,\"message\":\"method not found\"}",
+        };
+        self.out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+        self.out.extend_from_slice(id.as_bytes());
+        self.out.push(b',');
+        self.out.extend_from_slice(reply.as_bytes());
+        self.out.extend_from_slice(b"}\n");
+    }
+
+    fn notification(&mut self, method: &str, params: Option<&RawValue>) {
+        let params = params.map_or("null", RawValue::get);
+        match method {
+            "notifications/progress" => {
+                let Ok(p) = serde_json::from_str::<wire::ProgressParams<'_>>(params) else { return };
+                let Some(flight) = self.in_flight.get(&p.token) else { return };
+                let text = match (p.progress, p.total, p.message.as_ref()) {
+                    (Some(done), Some(total), "") => format!("{done} of {total}"),
+                    (Some(done), None, "") => format!("{done}"),
+                    (_, _, message) => cut(message, 200),
+                };
+                let id = flight.call;
+                self.note(Event::Progress { id, text });
+            }
+            "notifications/message" => {
+                let Ok(p) = serde_json::from_str::<wire::LogParams<'_>>(params) else { return };
+                let data = p.data.map_or(String::new(), |d| cut(d.get(), 200));
+                self.log(&format!("{}: {data}", cut(&p.level, 20)));
+            }
+            "notifications/tools/list_changed" => {
+                if let State::Listing { listing, .. } = &mut self.state {
+                    listing.again = true;
+                } else if matches!(self.state, State::Ready) && self.may_refresh() {
+                    self.list(Box::default());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn log(&mut self, text: &str) {
+        self.note(Event::Log(text.to_owned()));
+    }
+
+    fn note(&mut self, event: Event) {
+        if self.notes < MAX_NOTES {
+            self.notes += 1;
+            self.events.push_back(event);
+        }
+    }
+
+    fn fatal(&mut self, why: &str) {
+        self.die(why);
+        self.events.push_back(Event::Fatal(why.to_owned()));
+    }
+
+    /// The one way to the end: whatever was asked gets its answer, and nothing is repeated, because nobody knows what
+    /// the server had done by then.
+    fn die(&mut self, why: &str) {
+        let mut flights: Vec<(u64, InFlight)> = self.in_flight.drain().collect();
+        flights.sort_by_key(|(id, _)| *id);
+        for (_, flight) in flights {
+            let told = format!("tool `{}` was under way: {why}", flight.tool);
+            let outcome = Err(Failure::new(FailureClass::Tool, told));
+            self.events.push_back(Event::Result { id: flight.call, outcome });
+        }
+        for waiting in self.waiting.drain(..) {
+            let told = format!("tool `{}` was not called: {why}", waiting.tool);
+            let outcome = Err(Failure::new(FailureClass::Tool, told));
+            self.events.push_back(Event::Result { id: waiting.call, outcome });
+        }
+        self.out = Vec::new();
+        self.written = 0;
+        self.state = State::Dead { why: why.to_owned() };
+    }
+}
+
+fn client_info(out: &mut Vec<u8>, config: &Config) {
+    out.extend_from_slice(b"{\"name\":");
+    wire::string(out, &config.name);
+    out.extend_from_slice(b",\"version\":");
+    wire::string(out, &config.version);
+    out.push(b'}');
+}
