@@ -120,15 +120,21 @@ const DOUBT_SHIFT: u8 = 2;
 pub struct Graph {
     successors: Rows,
     predecessors: Rows,
-    level: Vec<u32>,
+    vertices: Vec<Vertex>,
     by_level: Option<Rows>,
     levels: u32,
-    pool: Vec<Pool>,
-    rank: Vec<u32>,
     order: Rows,
-    flags: Vec<u8>,
-    retry: Vec<u16>,
     policies: Vec<RetryPolicy>,
+}
+
+/// What is looked at together lies together: one cache line serves five tasks.
+#[derive(Debug, Clone, Copy)]
+struct Vertex {
+    rank: u32,
+    level: u32,
+    retry: u16,
+    pool: Pool,
+    flags: u8,
 }
 
 /// Lists of numbers, one per row, in two flat arrays.
@@ -234,41 +240,37 @@ impl GraphBuilder {
         });
         drop(remaining);
         let order = Rows::group(pools, order.iter().map(|&i| (u32::from(specs[i as usize].pool.0), i)));
-        let mut rank = vec![0u32; n];
-        for pool in 0..pools {
-            for (r, &task) in order.row(pool).iter().enumerate() {
-                rank[task as usize] = r as u32;
-            }
-        }
-
         let levels = level.iter().max().map_or(0, |l| l + 1);
         let by_level =
             waves.then(|| Rows::group(levels as usize, level.iter().enumerate().map(|(i, &l)| (l, i as u32))));
         if policies.is_empty() {
             policies.push(RetryPolicy::NONE);
         }
-        let flags = specs.iter().map(|s| {
-            u8::from(s.safe_to_fail) * SAFE
-                | u8::from(s.side_effects) * EFFECTS
-                | match s.on_doubt {
-                    OnDoubt::Rerun => 0,
-                    OnDoubt::Ask => 1,
-                    OnDoubt::Fail => 2,
-                } << DOUBT_SHIFT
-        });
-        Ok(Graph {
-            levels,
-            by_level,
-            rank,
-            order,
-            flags: flags.collect(),
-            pool: specs.iter().map(|s| s.pool).collect(),
-            retry: specs.iter().map(|s| s.retry.min(policies.len() as u16 - 1)).collect(),
-            policies,
-            successors,
-            predecessors,
+        let vertex = |(spec, level): (&TaskSpec, u32)| Vertex {
+            rank: 0,
             level,
-        })
+            retry: spec.retry.min(policies.len() as u16 - 1),
+            pool: spec.pool,
+            flags: spec.flags(),
+        };
+        let mut vertices: Vec<Vertex> = specs.iter().zip(level).map(vertex).collect();
+        for pool in 0..pools {
+            for (r, &task) in order.row(pool).iter().enumerate() {
+                vertices[task as usize].rank = r as u32;
+            }
+        }
+        Ok(Graph { successors, predecessors, vertices, by_level, levels, order, policies })
+    }
+}
+
+impl TaskSpec {
+    fn flags(&self) -> u8 {
+        let doubt = match self.on_doubt {
+            OnDoubt::Rerun => 0,
+            OnDoubt::Ask => 1,
+            OnDoubt::Fail => 2,
+        };
+        u8::from(self.safe_to_fail) * SAFE | u8::from(self.side_effects) * EFFECTS | doubt << DOUBT_SHIFT
     }
 }
 
@@ -296,12 +298,12 @@ fn topological_order(successors: &Rows, predecessors: &Rows, level: &mut [u32]) 
 impl Graph {
     /// Number of tasks.
     pub fn len(&self) -> usize {
-        self.level.len()
+        self.vertices.len()
     }
 
     /// True without tasks.
     pub fn is_empty(&self) -> bool {
-        self.level.is_empty()
+        self.vertices.is_empty()
     }
 
     /// Number of levels.
@@ -311,7 +313,7 @@ impl Graph {
 
     /// Longest distance from a root.
     pub fn level(&self, task: TaskIx) -> u32 {
-        self.level[task.index()]
+        self.vertices[task.index()].level
     }
 
     /// Whether a level waits for the whole level before it.
@@ -329,6 +331,16 @@ impl Graph {
         self.successors.row(task.index()).iter().map(|&e| decode(e))
     }
 
+    /// Where the edges that leave the task are, for [`Graph::edge`]: a loop over them may change the run meanwhile.
+    pub(crate) fn leaving(&self, task: TaskIx) -> core::ops::Range<u32> {
+        self.successors.offset[task.index()]..self.successors.offset[task.index() + 1]
+    }
+
+    /// One edge of [`Graph::leaving`]: the dependent and how it hangs.
+    pub(crate) fn edge(&self, at: u32) -> (TaskIx, Strength) {
+        decode(self.successors.items[at as usize])
+    }
+
     /// On whom the task hangs.
     pub fn predecessors(&self, task: TaskIx) -> impl ExactSizeIterator<Item = (TaskIx, Strength)> + '_ {
         self.predecessors.row(task.index()).iter().map(|&e| decode(e))
@@ -336,7 +348,7 @@ impl Graph {
 
     /// Whose cap the task counts against.
     pub fn pool(&self, task: TaskIx) -> Pool {
-        self.pool[task.index()]
+        self.vertices[task.index()].pool
     }
 
     /// Number of pools.
@@ -346,7 +358,7 @@ impl Graph {
 
     /// Place of the task in the order of its pool.
     pub(crate) fn rank(&self, task: TaskIx) -> u32 {
-        self.rank[task.index()]
+        self.vertices[task.index()].rank
     }
 
     /// The task at a place in the order of a pool.
@@ -361,17 +373,17 @@ impl Graph {
 
     /// Whether a failure is a value.
     pub fn safe_to_fail(&self, task: TaskIx) -> bool {
-        self.flags[task.index()] & SAFE != 0
+        self.vertices[task.index()].flags & SAFE != 0
     }
 
     /// Whether a repeat could be noticed outside.
     pub fn side_effects(&self, task: TaskIx) -> bool {
-        self.flags[task.index()] & EFFECTS != 0
+        self.vertices[task.index()].flags & EFFECTS != 0
     }
 
     /// See [`OnDoubt`].
     pub fn on_doubt(&self, task: TaskIx) -> OnDoubt {
-        match self.flags[task.index()] >> DOUBT_SHIFT {
+        match self.vertices[task.index()].flags >> DOUBT_SHIFT {
             0 => OnDoubt::Rerun,
             1 => OnDoubt::Ask,
             _ => OnDoubt::Fail,
@@ -380,7 +392,7 @@ impl Graph {
 
     /// Its retry policy.
     pub fn retry(&self, task: TaskIx) -> &RetryPolicy {
-        &self.policies[usize::from(self.retry[task.index()])]
+        &self.policies[usize::from(self.vertices[task.index()].retry)]
     }
 }
 

@@ -22,9 +22,9 @@ pub enum Outcome {
     Running = 0,
     /// Nothing can go on before a person or a quota lets it.
     Waiting = 1,
-    /// Every required task completed and nothing failed.
+    /// Every required task completed and nothing failed. A skipped task is not required any more.
     Succeeded = 2,
-    /// Every required task completed; some task failed safely or over soft dependencies only, or a person skipped one.
+    /// Every required task completed; some task failed safely or over soft dependencies only.
     Degraded = 3,
     /// A required task did not complete.
     Failed = 4,
@@ -72,18 +72,13 @@ pub struct Illegal {
 #[derive(Debug, Clone)]
 pub struct Run {
     graph: Arc<Graph>,
-    state: Vec<TaskState>,
-    /// Dependencies that have not settled.
-    unmet: Vec<u32>,
-    /// Attempts ever started.
-    attempts: Vec<u32>,
-    /// Failures since the last word of a person: what retries are counted by.
-    failures: Vec<u16>,
+    cells: Vec<Cell>,
     ready: Vec<Bitmap>,
     live: Bitmap,
     live_in: Vec<u32>,
     due: BinaryHeap<Reverse<(Time, TaskIx)>>,
     tally: [u32; Phase::COUNT],
+    unsettled: u32,
     /// Failed tasks that something hangs hard on, or nothing at all hangs on.
     failed_required: u32,
     unsettled_in_level: Vec<u32>,
@@ -92,6 +87,18 @@ pub struct Run {
     cancelled: bool,
     finished: Option<Outcome>,
     touched: Vec<TaskIx>,
+}
+
+/// What is known of one task; looked at together, so it lies together.
+#[derive(Debug, Clone, Copy)]
+struct Cell {
+    state: TaskState,
+    /// Dependencies that have not settled.
+    unmet: u32,
+    /// Attempts ever started.
+    attempts: u32,
+    /// Failures since the last word of a person: what retries are counted by.
+    failures: u16,
 }
 
 impl Run {
@@ -105,10 +112,15 @@ impl Run {
             unsettled_in_level = (0..graph.levels()).map(|l| graph.tasks_of_level(l).len() as u32).collect();
         }
         Run {
-            state: vec![TaskState::Pending; n],
-            unmet: (0..n as u32).map(|i| graph.predecessors(TaskIx(i)).len() as u32).collect(),
-            attempts: vec![0; n],
-            failures: vec![0; n],
+            cells: (0..n as u32)
+                .map(|i| Cell {
+                    state: TaskState::Pending,
+                    unmet: graph.predecessors(TaskIx(i)).len() as u32,
+                    attempts: 0,
+                    failures: 0,
+                })
+                .collect(),
+            unsettled: n as u32,
             ready: (0..graph.pools()).map(|p| Bitmap::new(graph.pool_size(Pool(p as u8)))).collect(),
             live: Bitmap::new(n),
             live_in: vec![0; graph.pools()],
@@ -143,7 +155,7 @@ impl Run {
 
     fn decide(&mut self, input: Input, now: Time, events: &mut Vec<Event>) -> Result<(), Refusal> {
         if let Some(task) = input.task()
-            && task.index() >= self.state.len()
+            && task.index() >= self.cells.len()
         {
             return Err(Refusal::UnknownTask);
         }
@@ -157,7 +169,7 @@ impl Run {
                 if self.cancelled || !self.is_startable(task) {
                     return Err(Refusal::NotNow);
                 }
-                events.push(Event::AttemptStarted { task, attempt: Attempt(self.attempts[task.index()] + 1) });
+                events.push(Event::AttemptStarted { task, attempt: Attempt(self.cells[task.index()].attempts + 1) });
             }
             Input::Succeeded { task, attempt } => {
                 self.expect_live(task, attempt)?;
@@ -195,7 +207,7 @@ impl Run {
     }
 
     fn expect_live(&self, task: TaskIx, attempt: Attempt) -> Result<(), Refusal> {
-        match self.state[task.index()] {
+        match self.cells[task.index()].state {
             TaskState::Running { attempt: live } if live == attempt => Ok(()),
             _ => Err(Refusal::Stale),
         }
@@ -204,7 +216,7 @@ impl Run {
     /// When a failure of that class is tried again, if it is.
     fn retry_at(&self, task: TaskIx, class: FailureClass, now: Time, noise: u32) -> Option<Time> {
         let policy = self.graph.retry(task);
-        let failures = self.failures[task.index()];
+        let failures = self.cells[task.index()].failures;
         // An attempt of unknown fate is not repeated silently, whatever the policy says.
         let wanted = !self.cancelled
             && class != FailureClass::Lost
@@ -230,11 +242,11 @@ impl Run {
     /// Folds one event in. Refuses what cannot follow from the state, which means that stored data is wrong.
     pub fn apply(&mut self, event: Event) -> Result<(), Illegal> {
         let task = event.task();
-        if task.is_some_and(|t| t.index() >= self.state.len()) || self.begun == (event == Event::RunStarted) {
+        if task.is_some_and(|t| t.index() >= self.cells.len()) || self.begun == (event == Event::RunStarted) {
             return Err(Illegal { event, state: None });
         }
         if self.fold(event).is_none() {
-            return Err(Illegal { event, state: task.map(|t| self.state[t.index()]) });
+            return Err(Illegal { event, state: task.map(|t| self.cells[t.index()].state) });
         }
         Ok(())
     }
@@ -244,16 +256,16 @@ impl Run {
         match event {
             Event::RunStarted => {
                 self.begun = true;
-                for i in 0..self.state.len() as u32 {
+                for i in 0..self.cells.len() as u32 {
                     self.release(TaskIx(i));
                 }
             }
             Event::AttemptStarted { task, attempt } => {
-                if attempt.0 != self.attempts[task.index()] + 1 {
+                if attempt.0 != self.cells[task.index()].attempts + 1 {
                     return None;
                 }
                 self.set(task, Step::Start, TaskState::Running { attempt })?;
-                self.attempts[task.index()] = attempt.0;
+                self.cells[task.index()].attempts = attempt.0;
             }
             Event::AttemptSucceeded { task, attempt } => {
                 self.expect_live(task, attempt).ok()?;
@@ -262,7 +274,7 @@ impl Run {
             }
             Event::AttemptFailed { task, attempt, class, retry_at } => {
                 self.expect_live(task, attempt).ok()?;
-                self.failures[task.index()] = self.failures[task.index()].saturating_add(1);
+                self.cells[task.index()].failures = self.cells[task.index()].failures.saturating_add(1);
                 self.failed(task, attempt, class, retry_at)?;
             }
             Event::AttemptAbandoned { task, attempt } => {
@@ -277,7 +289,7 @@ impl Run {
                 let was_settled = self.phase(task).settled();
                 next(self.phase(task), Step::Retry)?;
                 self.reopen();
-                self.failures[task.index()] = 0;
+                self.cells[task.index()].failures = 0;
                 self.set(task, Step::Retry, TaskState::Ready)?;
                 if was_settled {
                     self.unsettle(task);
@@ -296,12 +308,12 @@ impl Run {
             }
             Event::TaskAdopted { task, attempt } => {
                 self.set(task, Step::Adopt, TaskState::Completed { attempt })?;
-                self.attempts[task.index()] = attempt.0;
+                self.cells[task.index()].attempts = attempt.0;
                 self.settle(task);
             }
             Event::RunCancelled => {
                 self.cancelled = true;
-                for i in 0..self.state.len() as u32 {
+                for i in 0..self.cells.len() as u32 {
                     let phase = self.phase(TaskIx(i));
                     if !phase.settled() && phase != Phase::Running {
                         self.set(TaskIx(i), Step::Cancel, TaskState::Cancelled)?;
@@ -344,12 +356,17 @@ impl Run {
     /// The one door: moves a task to another state if the table lets it and keeps everything derived true.
     fn set(&mut self, task: TaskIx, step: Step, to: TaskState) -> Option<()> {
         let i = task.index();
-        let (from, phase) = (self.state[i].phase(), to.phase());
+        let (from, phase) = (self.cells[i].state.phase(), to.phase());
         if next(from, step) != Some(phase) {
             return None;
         }
         self.tally[from as usize] -= 1;
         self.tally[phase as usize] += 1;
+        match (from.settled(), phase.settled()) {
+            (false, true) => self.unsettled -= 1,
+            (true, false) => self.unsettled += 1,
+            _ => {}
+        }
         let pool = usize::from(self.graph.pool(task).0);
         match from {
             Phase::Ready | Phase::Retrying => {
@@ -373,7 +390,7 @@ impl Run {
             Phase::Failed if self.counts_as_required(task) => self.failed_required += 1,
             _ => {}
         }
-        self.state[i] = to;
+        self.cells[i].state = to;
         self.touched.push(task);
         if self.graph.in_waves() && from.settled() != phase.settled() {
             self.count_in_wave(task, phase.settled());
@@ -415,20 +432,20 @@ impl Run {
     /// Makes a pending task ready when nothing holds it any more.
     fn release(&mut self, task: TaskIx) {
         let open = !self.graph.in_waves() || self.graph.level(task) <= self.wave;
-        if self.begun && open && self.unmet[task.index()] == 0 && self.phase(task) == Phase::Pending {
+        if self.begun && open && self.cells[task.index()].unmet == 0 && self.phase(task) == Phase::Pending {
             self.set(task, Step::Release, TaskState::Ready).expect("a pending task can be released");
         }
     }
 
     /// Tells the dependents that the task has settled: counts them down, blocks or releases them.
     fn settle(&mut self, task: TaskIx) {
-        let graph = Arc::clone(&self.graph);
         let mut settled = Some(task);
         let mut blocked = Vec::new();
         while let Some(task) = settled {
             let culprit = self.culprit(task);
-            for (dependent, strength) in graph.successors(task) {
-                self.unmet[dependent.index()] -= 1;
+            for at in self.graph.leaving(task) {
+                let (dependent, strength) = self.graph.edge(at);
+                self.cells[dependent.index()].unmet -= 1;
                 match culprit.filter(|_| strength == Strength::Hard) {
                     Some(by) if self.set(dependent, Step::Block, TaskState::Blocked { by }).is_some() => {
                         blocked.push(dependent);
@@ -443,7 +460,7 @@ impl Run {
 
     /// Whom hard dependents of a settled task have to blame: the task that failed, however far up.
     fn culprit(&self, task: TaskIx) -> Option<TaskIx> {
-        match self.state[task.index()] {
+        match self.cells[task.index()].state {
             TaskState::Blocked { by } => Some(by),
             state if state.phase().blocking() => Some(task),
             _ => None,
@@ -455,7 +472,7 @@ impl Run {
     fn unsettle(&mut self, task: TaskIx) {
         let graph = Arc::clone(&self.graph);
         for (dependent, _) in graph.successors(task) {
-            self.unmet[dependent.index()] += 1;
+            self.cells[dependent.index()].unmet += 1;
         }
         self.unblock_behind(task);
     }
@@ -466,7 +483,7 @@ impl Run {
         let (mut changed, mut freed) = (vec![task], Vec::new());
         while let Some(task) = changed.pop() {
             for (dependent, _) in graph.successors(task) {
-                let TaskState::Blocked { by: before } = self.state[dependent.index()] else {
+                let TaskState::Blocked { by: before } = self.cells[dependent.index()].state else {
                     freed.push(dependent);
                     continue;
                 };
@@ -474,7 +491,7 @@ impl Run {
                     // Still blocked, perhaps under another's name, which those behind it must learn too.
                     Some(by) if by == before => {}
                     Some(by) => {
-                        self.state[dependent.index()] = TaskState::Blocked { by };
+                        self.cells[dependent.index()].state = TaskState::Blocked { by };
                         self.touched.push(dependent);
                         changed.push(dependent);
                     }
@@ -482,7 +499,7 @@ impl Run {
                         self.set(dependent, Step::Unblock, TaskState::Pending).expect("blocked can be unblocked");
                         // It had counted as settled for what comes after it.
                         for (after, _) in graph.successors(dependent) {
-                            self.unmet[after.index()] += 1;
+                            self.cells[after.index()].unmet += 1;
                         }
                         freed.push(dependent);
                         changed.push(dependent);
@@ -505,9 +522,9 @@ impl Run {
     }
 
     fn recount_unmet(&mut self) {
-        for i in 0..self.state.len() as u32 {
+        for i in 0..self.cells.len() as u32 {
             let unmet = self.graph.predecessors(TaskIx(i)).filter(|(d, _)| !self.phase(*d).settled()).count();
-            self.unmet[i as usize] = unmet as u32;
+            self.cells[i as usize].unmet = unmet as u32;
         }
     }
 
@@ -523,7 +540,7 @@ impl Run {
                 break;
             }
             self.due.pop();
-            if self.state[task.index()].is_retrying_at(at) {
+            if self.cells[task.index()].state.is_retrying_at(at) {
                 self.ready[usize::from(self.graph.pool(task).0)].insert(self.graph.rank(task));
             }
         }
@@ -538,21 +555,21 @@ impl Run {
 
     /// State of a task.
     pub fn state(&self, task: TaskIx) -> TaskState {
-        self.state[task.index()]
+        self.cells[task.index()].state
     }
 
     fn phase(&self, task: TaskIx) -> Phase {
-        self.state[task.index()].phase()
+        self.cells[task.index()].state.phase()
     }
 
     /// Attempts ever started.
     pub fn attempts(&self, task: TaskIx) -> u32 {
-        self.attempts[task.index()]
+        self.cells[task.index()].attempts
     }
 
     /// Failed attempts since the last word of a person.
     pub fn failures(&self, task: TaskIx) -> u32 {
-        u32::from(self.failures[task.index()])
+        u32::from(self.cells[task.index()].failures)
     }
 
     /// Tasks in a phase.
@@ -562,7 +579,7 @@ impl Run {
 
     /// Tasks that have not settled.
     pub fn unsettled(&self) -> u32 {
-        Phase::ALL.iter().filter(|p| !p.settled()).map(|p| self.count(*p)).sum()
+        self.unsettled
     }
 
     /// True once the run began.
@@ -610,7 +627,9 @@ impl Run {
     pub fn next_due(&self) -> Option<Time> {
         self.due
             .iter()
-            .filter(|Reverse((at, task))| self.state[task.index()].is_retrying_at(*at) && !self.is_startable(*task))
+            .filter(|Reverse((at, task))| {
+                self.cells[task.index()].state.is_retrying_at(*at) && !self.is_startable(*task)
+            })
             .map(|Reverse((at, _))| *at)
             .min()
     }
@@ -622,7 +641,7 @@ impl Run {
 
     /// What is owed for one task.
     pub fn owed(&self, task: TaskIx) -> Option<Command> {
-        match self.state[task.index()] {
+        match self.cells[task.index()].state {
             TaskState::Running { attempt } if self.cancelled => Some(Command::Stop { task, attempt }),
             TaskState::Running { attempt } => Some(Command::Run { task, attempt }),
             _ => None,
@@ -644,7 +663,7 @@ impl Run {
             Outcome::Cancelled
         } else if failing > 0 {
             Outcome::Failed
-        } else if self.count(Phase::Failed) + self.count(Phase::FailedSafe) + self.count(Phase::Skipped) > 0 {
+        } else if self.count(Phase::Failed) + self.count(Phase::FailedSafe) > 0 {
             Outcome::Degraded
         } else {
             Outcome::Succeeded
@@ -656,8 +675,8 @@ impl Run {
         let mut tally = [0; Phase::COUNT];
         let mut live_in = vec![0; self.graph.pools()];
         let mut failed_required = 0;
-        for i in 0..self.state.len() as u32 {
-            let (task, state) = (TaskIx(i), self.state[i as usize]);
+        for i in 0..self.cells.len() as u32 {
+            let (task, state) = (TaskIx(i), self.cells[i as usize].state);
             let phase = state.phase();
             tally[phase as usize] += 1;
             if phase == Phase::Running {
@@ -676,7 +695,7 @@ impl Run {
                 _ => {}
             }
             let unmet = self.graph.predecessors(task).filter(|(d, _)| !self.phase(*d).settled()).count();
-            if self.unmet[i as usize] as usize != unmet {
+            if self.cells[i as usize].unmet as usize != unmet {
                 return Err("count of unmet dependencies");
             }
             let blamed = self.blame(task);
@@ -690,7 +709,8 @@ impl Run {
                 return Err("a releasable task is pending");
             }
         }
-        if tally != self.tally {
+        let unsettled: u32 = Phase::ALL.iter().filter(|p| !p.settled()).map(|p| tally[*p as usize]).sum();
+        if tally != self.tally || unsettled != self.unsettled {
             return Err("tallies");
         }
         if live_in != self.live_in {
