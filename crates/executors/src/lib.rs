@@ -1,5 +1,6 @@
 //! executors: see the crate's description in Cargo.toml.
 
+mod json_text;
 mod lines;
 
 pub mod agent;

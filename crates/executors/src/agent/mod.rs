@@ -1,1 +1,43 @@
-//! Agent CLIs as data: how to call one, how to read what it says. It does not know processes, pipes or runs.
+//! Agent CLIs as data: what to spawn for a task, and what the bytes that come back mean. It does not know processes,
+//! pipes or runs: whoever drives it spawns [`AgentCommand`], feeds stdout into an [`AgentStream`] and tells it how the
+//! process ended.
+
+mod adapter;
+mod claude;
+mod config;
+mod plain;
+mod stream;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+pub use adapter::{Adapter, Adapters};
+pub use config::{CliConfig, ConfigError, OutputBy, PromptBy};
+pub use stream::{AgentStream, Denial, Exit, Finished};
+
+/// Everything a spawn needs beyond the attempt's own environment and working folder.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AgentCommand {
+    /// Program and arguments; no shell is involved.
+    pub argv: Vec<String>,
+    /// All of stdin; after it stdin is closed.
+    pub stdin: Vec<u8>,
+    /// Variables to set; the task's own `env:` goes over them.
+    pub env: Vec<(String, String)>,
+    /// Variables to hand on from the engine's own environment when they are set there: names, or `PREFIX_*`.
+    pub pass_env: Vec<String>,
+    /// Arguments that are too long for a command line, to be written to files first.
+    pub files: Vec<AttachedFile>,
+}
+
+/// Text for an argument that names a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachedFile {
+    /// Which element of `argv` must become the file's absolute path.
+    pub argument: usize,
+    /// The end of the file's name.
+    pub suffix: &'static str,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+}

@@ -8,8 +8,8 @@ use raddle_engine::attempt::{Failure, RawOutput};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::checked::is_json;
 use super::wire::cut;
+use crate::json_text::is_json;
 
 /// The longest message made of a server's words.
 const MESSAGE_CHARS: usize = 4000;

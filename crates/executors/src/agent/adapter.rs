@@ -1,0 +1,238 @@
+//! The table of agent CLIs, and from a task to the command that performs it. It does not know what the CLIs answer.
+
+use std::collections::BTreeMap;
+
+use raddle_engine::FailureClass;
+use raddle_engine::attempt::{AgentWork, Failure};
+
+use super::config::{CliConfig, ConfigError, OutputBy, PromptBy};
+use super::stream::AgentStream;
+use super::{AgentCommand, claude};
+
+/// Names that need no configuration.
+const BUILT_IN: [&str; 1] = ["claude"];
+/// Names that are reserved for adapters to come: their events are not read yet, and reading them as plain text would
+/// take a failure for an answer.
+const NOT_YET: [&str; 3] = ["codex", "gemini", "opencode"];
+/// The kernel takes no longer argument (128 KiB with its final NUL).
+const MAX_ARGUMENT_BYTES: usize = (128 << 10) - 1;
+
+/// All agent CLIs of a configuration.
+#[derive(Debug, Clone)]
+pub struct Adapters {
+    by_name: BTreeMap<String, Adapter>,
+}
+
+impl Adapters {
+    /// The built-in ones, changed and extended by `[clis.*]`. All errors are told, not only the first.
+    pub fn new(configs: &BTreeMap<String, CliConfig>) -> Result<Adapters, Vec<ConfigError>> {
+        let mut by_name: BTreeMap<String, Adapter> = BTreeMap::new();
+        for name in BUILT_IN {
+            by_name.insert(name.into(), Adapter::built_in(name).expect("the list and the match agree"));
+        }
+        let mut errors = Vec::new();
+        for (name, config) in configs {
+            match Adapter::configured(name, config) {
+                Ok(adapter) => _ = by_name.insert(name.clone(), adapter),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(Adapters { by_name }) } else { Err(errors) }
+    }
+
+    /// The adapter of that name.
+    pub fn get(&self, name: &str) -> Result<&Adapter, Failure> {
+        self.by_name.get(name).ok_or_else(|| {
+            let why = if NOT_YET.contains(&name) {
+                format!("the adapter of agent CLI `{name}` is not built yet; `[clis.{name}]` can describe it")
+            } else {
+                format!("no agent CLI is called `{name}`; there are {}", self.names().collect::<Vec<_>>().join(", "))
+            };
+            Failure::new(FailureClass::Start, why)
+        })
+    }
+
+    /// The names of all of them, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+}
+
+/// Whose habits a CLI has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Claude,
+    /// Described wholly by its configuration.
+    Plain,
+}
+
+/// One agent CLI.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    name: String,
+    family: Family,
+    command: Vec<String>,
+    prompt: PromptBy,
+    output: OutputBy,
+    config: CliConfig,
+}
+
+impl Adapter {
+    fn built_in(name: &str) -> Option<Adapter> {
+        let (family, output) = match name {
+            "claude" => (Family::Claude, OutputBy::ClaudeStream),
+            _ => return None,
+        };
+        Some(Adapter {
+            name: name.into(),
+            family,
+            command: vec![name.into()],
+            prompt: PromptBy::Stdin,
+            output,
+            config: CliConfig::default(),
+        })
+    }
+
+    fn configured(name: &str, config: &CliConfig) -> Result<Adapter, ConfigError> {
+        let wrong = |what: String| Err(ConfigError { cli: name.into(), what });
+        if config.command.as_ref().is_some_and(|c| c.first().is_none_or(String::is_empty)) {
+            return wrong("`command` must name a program".into());
+        }
+        if let Some(bad) = config.env.iter().find(|v| !is_variable(v)) {
+            return wrong(format!("`env` takes names and `PREFIX_*`, not `{bad}`"));
+        }
+        let base = match &config.like {
+            Some(like) => match Adapter::built_in(like) {
+                Some(base) => Some(base),
+                None => {
+                    return wrong(format!("`like` must name a built-in CLI ({}), not `{like}`", BUILT_IN.join(", ")));
+                }
+            },
+            None => Adapter::built_in(name),
+        };
+        let Some(mut adapter) = base else {
+            let Some(command) = config.command.clone() else { return wrong("`command` is missing".into()) };
+            if config.trust_project {
+                return wrong("`trust_project` means nothing for a CLI that is not built in".into());
+            }
+            return Ok(Adapter {
+                name: name.into(),
+                family: Family::Plain,
+                command,
+                prompt: config.prompt.unwrap_or(PromptBy::Stdin),
+                output: config.output.unwrap_or(OutputBy::Text),
+                config: config.clone(),
+            });
+        };
+        let c = config;
+        let flags = [&c.model_flag, &c.system_prompt_flag, &c.schema_flag, &c.tools_flag];
+        if flags.iter().any(|f| f.is_some())
+            || c.prompt.is_some_and(|p| p != adapter.prompt)
+            || c.output.is_some_and(|o| o != adapter.output)
+        {
+            let what = "a built-in CLI's flags, `prompt` and `output` cannot be changed; give the CLI another name";
+            return wrong(what.into());
+        }
+        adapter.name = name.into();
+        if let Some(command) = &config.command {
+            adapter.command.clone_from(command);
+        }
+        adapter.config = config.clone();
+        Ok(adapter)
+    }
+
+    /// Its name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The program that must be there.
+    pub fn program(&self) -> &str {
+        &self.command[0]
+    }
+
+    /// What to spawn for a task. A failure here costs nothing: no process exists yet.
+    pub fn command(&self, work: &AgentWork) -> Result<AgentCommand, Failure> {
+        let mut command = AgentCommand { argv: self.command.clone(), ..AgentCommand::default() };
+        if let Some(model) = &work.model
+            && (model.is_empty() || model.starts_with('-'))
+        {
+            return Err(Failure::new(FailureClass::Input, format!("`{model}` is no model's name")));
+        }
+        match self.family {
+            Family::Claude => claude::arguments(work, self.config.trust_project, &mut command)?,
+            Family::Plain => self.plain_arguments(work, &mut command)?,
+        }
+        command.argv.extend(self.config.extra_args.iter().cloned());
+        command.pass_env.extend(self.config.env.iter().cloned());
+        if self.family == Family::Plain {
+            self.plain_prompt(work, &mut command)?;
+        }
+        for argument in &command.argv {
+            if argument.contains('\0') || argument.len() > MAX_ARGUMENT_BYTES {
+                let start: String = argument.chars().take(40).collect();
+                let told = format!("an argument of `{}` is too long or holds a NUL byte: `{start}…`", self.name);
+                return Err(Failure::new(FailureClass::Input, told));
+            }
+        }
+        Ok(command)
+    }
+
+    /// A reader for what that command will say.
+    pub fn stream(&self, work: &AgentWork) -> AgentStream {
+        AgentStream::new(self.output, work.schema.is_some())
+    }
+
+    fn plain_arguments(&self, work: &AgentWork, command: &mut AgentCommand) -> Result<(), Failure> {
+        let refused = |class: FailureClass, what: &str, key: &str| {
+            Err(Failure::new(class, format!("agent CLI `{}` has no `{key}`, so it cannot be told {what}", self.name)))
+        };
+        let mut option = |flag: &str, value: String| command.argv.extend([flag.to_owned(), value]);
+        let c = &self.config;
+        match (&work.model, &c.model_flag) {
+            (Some(model), Some(flag)) => option(flag, model.clone()),
+            (Some(model), None) => return refused(FailureClass::Input, &format!("the model `{model}`"), "model_flag"),
+            (None, _) => {}
+        }
+        if let (Some(text), Some(flag)) = (&work.system_prompt, &c.system_prompt_flag) {
+            option(flag, text.clone());
+        }
+        if let (Some(schema), Some(flag)) = (&work.schema, &c.schema_flag) {
+            option(flag, schema.to_string());
+        }
+        match (&work.tools, &c.tools_flag) {
+            (Some(tools), Some(flag)) => option(flag, tools.join(",")),
+            // Running it with all its tools would be wider than what the workflow grants.
+            (Some(_), None) => return refused(FailureClass::Permission, "which tools it may use", "tools_flag"),
+            (None, _) => {}
+        }
+        Ok(())
+    }
+
+    fn plain_prompt(&self, work: &AgentWork, command: &mut AgentCommand) -> Result<(), Failure> {
+        let prompt = match (&work.system_prompt, &self.config.system_prompt_flag) {
+            (Some(system), None) => format!("{}\n\n{}", system.trim_end(), work.prompt),
+            _ => work.prompt.clone(),
+        };
+        match self.prompt {
+            PromptBy::Stdin => command.stdin = prompt.into_bytes(),
+            PromptBy::Argument => {
+                if prompt.starts_with('-') && command.argv.last().is_none_or(|a| a != "--") {
+                    let told = format!(
+                        "the prompt begins with `-` and `{}` would read it as an option; end its `extra_args` with `--`",
+                        self.name
+                    );
+                    return Err(Failure::new(FailureClass::Input, told));
+                }
+                command.argv.push(prompt);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `NAME` or `PREFIX_*`; never everything.
+fn is_variable(pattern: &str) -> bool {
+    let name = pattern.strip_suffix("_*").unwrap_or(pattern);
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
