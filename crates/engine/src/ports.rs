@@ -80,6 +80,13 @@ pub enum JournalError {
         /// The version found.
         version: u32,
     },
+    /// The records do not continue what is stored: the caller's idea of the run is not the journal's.
+    OutOfStep {
+        /// The number that must come next.
+        expected: u64,
+        /// The number that came.
+        found: u64,
+    },
     /// There is no such run.
     NotFound,
 }
@@ -91,6 +98,7 @@ impl std::fmt::Display for JournalError {
             Self::Damaged { after, what } => write!(f, "journal damaged after record {after}: {what}"),
             Self::Owned { by } => write!(f, "the run is owned by {by}"),
             Self::UnknownVersion { version } => write!(f, "journal format {version} is newer than this program"),
+            Self::OutOfStep { expected, found } => write!(f, "record {found} came where {expected} is next"),
             Self::NotFound => write!(f, "no such run"),
         }
     }

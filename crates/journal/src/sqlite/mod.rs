@@ -1,0 +1,22 @@
+//! Journals in SQLite: one database file per run, one row per batch. It does not know what records mean or in what
+//! shape they are stored.
+//!
+//! * [`SqliteJournal`] is the owner's side, [`Reader`] everybody else's.
+//! * `image` makes the first file of a journal, `rows` reads rows and judges files, `fault` judges errors.
+//!
+//! The files are never opened beside SQLite while a connection may be there: closing any descriptor of a file drops
+//! all POSIX locks that the process has on it.
+
+mod fault;
+mod image;
+mod owner;
+mod reader;
+mod rows;
+
+pub use owner::SqliteJournal;
+pub use reader::Reader;
+
+pub(crate) use fault::io;
+
+/// Name of the journal's file in the folder of a run.
+pub(crate) const FILE_NAME: &str = "journal.db";
