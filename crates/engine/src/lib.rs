@@ -1,8 +1,16 @@
 //! Drives runs: one loop per run over the pure kernel, admission, references, recovery. It owns the ports
 //! (`Journal`, `Dispatcher`, `Clock`) and knows no concrete store, process or protocol.
 
+pub mod admission;
 pub mod attempt;
+pub mod drive;
 pub mod fact;
+pub mod outputs;
 pub mod ports;
+pub mod program;
+pub mod snapshot;
+pub mod task_program;
+pub mod view;
 
-pub use raddle_kernel::{Attempt, FailureClass, TaskIx, Time};
+pub use drive::{Ending, Engine, EngineError, Observer};
+pub use raddle_kernel::{Attempt, FailureClass, Outcome, TaskIx, Time};

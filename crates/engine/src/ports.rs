@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use raddle_kernel::Time;
 
+use crate::admission::Pressure;
 use crate::attempt::{AttemptKey, AttemptSpec, Report, StopCause};
 use crate::fact::{OutputRef, Record};
 
@@ -30,6 +31,11 @@ pub trait Dispatcher {
     /// Sleeps until at least one report is there or `until` has passed (`None`: no limit), and appends the reports.
     /// Returns at once when reports are already waiting.
     fn wait(&mut self, until: Option<Time>, reports: &mut Vec<Report>);
+
+    /// How pressed the machine is; only asked in adaptive runs. `None` where it cannot be known.
+    fn pressure(&mut self) -> Option<Pressure> {
+        None
+    }
 }
 
 /// Durable facts and outputs of one run. Whoever holds it owns the run.

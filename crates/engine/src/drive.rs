@@ -1,0 +1,520 @@
+//! The loop that drives one run: take what came, let the kernel decide, make it durable, then tell and act. It does
+//! not know stores, processes or protocols, and it has no special path for recovery: a restart folds the records,
+//! claims that unheld attempts are lost, and goes on.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use raddle_kernel::{Attempt, Command, Event, Input, Outcome, Refusal, Run, TaskIx, Time};
+
+use crate::admission::Admission;
+use crate::attempt::{AttemptKey, ControlRequest, Ended, Failure, RawOutput, Report, StopCause, StopKind, Usage};
+use crate::fact::{Chapter, Fact, OutputRef, Record};
+use crate::outputs::Outputs;
+use crate::ports::{Clock, Dispatcher, Journal, JournalError};
+use crate::program::{Context, Program};
+
+/// Between TERM and KILL.
+pub const GRACE: Duration = Duration::from_secs(5);
+/// At most so many attempts start in one batch, which bounds what a turn holds in memory.
+const STARTS_PER_TURN: usize = 4096;
+/// How often an adaptive run looks at the machine's pressure.
+const PRESSURE_EVERY_MS: u64 = 500;
+
+/// Reads what a run publishes. Everything it sees is durable already.
+pub trait Observer {
+    /// New records, and the run after them.
+    fn published(&mut self, records: &[Record], run: &Run, outputs: &Outputs);
+    /// A line of a live attempt; not recorded anywhere.
+    fn progress(&mut self, _key: AttemptKey, _line: &str) {}
+    /// A moment in which nothing is waiting; buffers may be flushed.
+    fn idle(&mut self) {}
+}
+
+/// Observes nothing.
+impl Observer for () {
+    fn published(&mut self, _records: &[Record], _run: &Run, _outputs: &Outputs) {}
+}
+
+/// How the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything has settled.
+    Finished(Outcome),
+    /// Only a person can let it go on.
+    Waiting,
+    /// It was told to stop; the run can be resumed.
+    Stopped(StopKind),
+}
+
+/// Why a run cannot go on in this process.
+#[derive(Debug)]
+pub enum EngineError {
+    /// The journal failed; the run must be loaded again.
+    Journal(JournalError),
+    /// Stored records cannot follow each other.
+    Illegal {
+        /// The record.
+        seq: u64,
+        /// The event and the state it met.
+        what: String,
+    },
+}
+
+impl std::fmt::Display for EngineError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Journal(e) => e.fmt(f),
+            Self::Illegal { seq, what } => write!(f, "record {seq} cannot follow: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for EngineError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Journal(e) => Some(e),
+            Self::Illegal { .. } => None,
+        }
+    }
+}
+
+impl From<JournalError> for EngineError {
+    fn from(e: JournalError) -> Self {
+        EngineError::Journal(e)
+    }
+}
+
+/// One run and everything it needs.
+pub struct Engine<'a, P, D, J, C> {
+    run: Run,
+    outputs: Outputs,
+    program: &'a mut P,
+    dispatcher: &'a mut D,
+    journal: &'a mut J,
+    clock: &'a mut C,
+    admission: Admission,
+    observers: Vec<&'a mut dyn Observer>,
+    /// Attempt of each task that the dispatcher holds; 0 is none.
+    held: Vec<u32>,
+    held_count: usize,
+    deadlines: BinaryHeap<Reverse<(Time, TaskIx, u32)>>,
+    /// Decided, not yet durable.
+    batch: Vec<Record>,
+    /// Reports of our own making (an attempt whose inputs cannot be resolved).
+    own_reports: Vec<Report>,
+    stopping: Option<StopKind>,
+    next_pressure: Time,
+    seq: u64,
+    events: Vec<Event>,
+}
+
+impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C> {
+    /// An engine over a journal that may hold records already. They are folded by [`Engine::load`].
+    pub fn new(
+        program: &'a mut P,
+        dispatcher: &'a mut D,
+        journal: &'a mut J,
+        clock: &'a mut C,
+        admission: Admission,
+    ) -> Self {
+        let graph = std::sync::Arc::clone(program.graph());
+        let tasks = graph.len();
+        Engine {
+            run: Run::new(graph),
+            outputs: Outputs::new(tasks),
+            admission,
+            observers: Vec::new(),
+            held: vec![0; tasks],
+            held_count: 0,
+            deadlines: BinaryHeap::new(),
+            batch: Vec::new(),
+            own_reports: Vec::new(),
+            stopping: None,
+            next_pressure: Time(0),
+            seq: journal.last_seq(),
+            events: Vec::new(),
+            program,
+            dispatcher,
+            journal,
+            clock,
+        }
+    }
+
+    /// Adds a reader of what is published.
+    pub fn observe(&mut self, observer: &'a mut dyn Observer) {
+        self.observers.push(observer);
+    }
+
+    /// Folds records that are durable already; the last chapter counts.
+    pub fn load(&mut self, records: impl IntoIterator<Item = Record>) -> Result<(), EngineError> {
+        for record in records {
+            if matches!(record.fact, Fact::Started(_)) && self.run.has_begun() {
+                self.run = Run::new(std::sync::Arc::clone(self.program.graph()));
+                self.outputs = Outputs::new(self.held.len());
+            }
+            if let Some(event) = record.fact.event() {
+                self.run.apply(event).map_err(|illegal| EngineError::Illegal {
+                    seq: record.seq,
+                    what: format!("{:?} in state {:?}", illegal.event, illegal.state),
+                })?;
+            }
+            self.outputs.apply(&record.fact);
+        }
+        // What was durable before is nobody's news; `take_over` says what becomes of live attempts.
+        self.run.drain_touched();
+        self.run.check().map_err(|what| EngineError::Illegal { seq: self.seq, what: what.to_owned() })
+    }
+
+    /// The run as it stands.
+    pub fn run_state(&self) -> &Run {
+        &self.run
+    }
+
+    /// The outputs as they stand.
+    pub fn outputs(&self) -> &Outputs {
+        &self.outputs
+    }
+
+    /// Begins a new run, or a new chapter of one.
+    pub fn begin(&mut self, chapter: Chapter) {
+        self.run = Run::new(std::sync::Arc::clone(self.program.graph()));
+        self.outputs = Outputs::new(self.held.len());
+        self.input(Input::Begin, |_| Fact::Started(Box::new(chapter.clone()))).expect("a new run can begin");
+    }
+
+    /// Takes over a completed task of the chapter before.
+    pub fn adopt(&mut self, task: TaskIx, attempt: Attempt, output: OutputRef) -> Result<(), Refusal> {
+        self.input(Input::Adopt { task, attempt }, |_| Fact::TaskAdopted { task, attempt, output: output.clone() })
+    }
+
+    /// Claims of a new owner: attempts that nobody holds any more are lost.
+    pub fn take_over(&mut self) {
+        let epoch = self.journal.epoch();
+        self.push(Fact::Resumed { epoch });
+        let live: Vec<Command> = self.run.outstanding().collect();
+        for command in live {
+            let (Command::Run { task, attempt } | Command::Stop { task, attempt }) = command;
+            let message = "the engine that ran it ended before it did; nobody knows how far it came";
+            self.input(Input::Lost { task, attempt }, |event| plain_fact(event, message)).expect("it is live");
+        }
+    }
+
+    /// A person's word on a task.
+    pub fn retry(&mut self, task: TaskIx) -> Result<(), Refusal> {
+        self.input(Input::Retry { task }, |_| Fact::TaskRetried { task })
+    }
+
+    /// A person's word on a task.
+    pub fn skip(&mut self, task: TaskIx) -> Result<(), Refusal> {
+        self.input(Input::Skip { task }, |_| Fact::TaskSkipped { task })
+    }
+
+    /// A person's word on the run.
+    pub fn cancel(&mut self) -> Result<(), Refusal> {
+        self.input(Input::Cancel, |_| Fact::Cancelled)
+    }
+
+    /// Runs until everything has settled, only a person can help, or it is told to stop.
+    pub fn drive(&mut self) -> Result<Ending, EngineError> {
+        let mut reports = Vec::new();
+        loop {
+            if let Some(ending) = self.turn(&mut reports)? {
+                return Ok(ending);
+            }
+            reports.append(&mut self.own_reports);
+            let until = if reports.is_empty() { self.next_wake() } else { Some(self.clock.now()) };
+            self.dispatcher.wait(until, &mut reports);
+        }
+    }
+
+    /// One turn: handle, admit, append, publish, act. `Some` when the loop is over.
+    fn turn(&mut self, reports: &mut Vec<Report>) -> Result<Option<Ending>, EngineError> {
+        for report in reports.drain(..) {
+            self.take(report)?;
+        }
+        let now = self.clock.now();
+        self.input(Input::Tick, |event| plain_fact(event, "")).ok();
+        self.feel_pressure(now);
+        let more = self.admit();
+        self.commit()?;
+        self.reconcile(now);
+        self.enforce_deadlines(now);
+        if more || !self.own_reports.is_empty() {
+            return Ok(None);
+        }
+        self.observers.iter_mut().for_each(|o| o.idle());
+        Ok(self.ending())
+    }
+
+    fn ending(&self) -> Option<Ending> {
+        if self.held_count > 0 {
+            return None;
+        }
+        match (self.stopping, self.run.finished(), self.run.outcome()) {
+            (_, Some(outcome), _) => Some(Ending::Finished(outcome)),
+            (Some(kind), None, _) => Some(Ending::Stopped(kind)),
+            (None, None, Outcome::Waiting) => Some(Ending::Waiting),
+            _ => None,
+        }
+    }
+
+    fn next_wake(&self) -> Option<Time> {
+        let deadline = self.deadlines.peek().map(|Reverse((at, ..))| *at);
+        let pressure = (self.admission.wants_pressure() && self.held_count > 0).then_some(self.next_pressure);
+        [deadline, self.run.next_due(), pressure].into_iter().flatten().min()
+    }
+
+    // ---- taking ----
+
+    fn take(&mut self, report: Report) -> Result<(), EngineError> {
+        match report {
+            Report::Progress { key, line } => self.observers.iter_mut().for_each(|o| o.progress(key, &line)),
+            Report::Denied { key, action, resource, rule } => {
+                let (action, resource, rule) = (action.into(), resource.into(), rule.into());
+                self.push(Fact::Denied { task: key.task, action, resource, rule });
+            }
+            Report::Control(ControlRequest::Stop(kind)) => self.stop(kind),
+            Report::Ended(ended) => return self.ended(ended),
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, kind: StopKind) {
+        self.admission.close();
+        if kind == StopKind::Cancel {
+            // Reconciliation ends what is live, since the run now owes stops. A finished run refuses, rightly.
+            self.cancel().ok();
+        } else if self.stopping.is_none() {
+            let live: Vec<Command> = self.run.outstanding().collect();
+            for command in live {
+                let (Command::Run { task, attempt } | Command::Stop { task, attempt }) = command;
+                self.dispatcher.stop(AttemptKey { task, attempt }, StopCause::Cancelled, GRACE);
+            }
+        }
+        self.stopping = Some(kind);
+    }
+
+    fn ended(&mut self, ended: Ended) -> Result<(), EngineError> {
+        let Ended { key: AttemptKey { task, attempt }, epoch, result, usage, session } = ended;
+        let known = task.index() < self.held.len();
+        if !known || epoch != self.journal.epoch() || self.held[task.index()] != attempt.0 {
+            // Late, doubled or from an engine before: its run is not ours to change.
+            return Ok(());
+        }
+        self.held[task.index()] = 0;
+        self.held_count -= 1;
+        let usage = usage.map(|mut usage| {
+            self.program.price(task, &mut usage);
+            Box::new(usage)
+        });
+        match result.and_then(|raw| self.program.read_output(task, raw)) {
+            Ok(text) => {
+                let output = self.journal.store(text)?;
+                let session: Option<Box<str>> = session.map(Into::into);
+                let fact = |event: Event| match event {
+                    Event::AttemptSucceeded { task, attempt } => Fact::AttemptSucceeded {
+                        task,
+                        attempt,
+                        output: output.clone(),
+                        usage: usage.clone(),
+                        session: session.clone(),
+                    },
+                    other => plain_fact(other, ""),
+                };
+                self.input(Input::Succeeded { task, attempt }, fact).ok();
+            }
+            Err(failure) => self.failed(task, attempt, failure, usage),
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, task: TaskIx, attempt: Attempt, failure: Failure, usage: Option<Box<Usage>>) {
+        let Failure { class, message } = failure;
+        if self.stopping.is_some() && !self.run.is_cancelled() && class == raddle_kernel::FailureClass::Cancelled {
+            // We ended it to leave; how far it came nobody knows, so it stays live in the journal and the next owner
+            // treats it as lost, by the task's own word on doubt.
+            return;
+        }
+        let allowed = self.run.graph().retry(task).max;
+        let noise = self.clock.noise();
+        let fact = |event: Event| match event {
+            Event::AttemptFailed { task, attempt, class, retry_at } => Fact::AttemptFailed {
+                task,
+                attempt,
+                class,
+                message: message.as_str().into(),
+                retry_at,
+                usage: usage.clone(),
+                exhausted: allowed > 0 && retry_at.is_none(),
+            },
+            other => plain_fact(other, ""),
+        };
+        self.input(Input::Failed { task, attempt, class, noise }, fact).ok();
+    }
+
+    /// Puts an input to the kernel and dresses the events that follow as facts of the batch.
+    fn input(&mut self, input: Input, fact: impl Fn(Event) -> Fact) -> Result<(), Refusal> {
+        let now = self.clock.now();
+        let mut events = std::mem::take(&mut self.events);
+        let result = self.run.handle(input, now, &mut events);
+        for event in events.drain(..) {
+            match event {
+                Event::RunFinished { outcome } => self.push(Fact::Finished { outcome }),
+                event => self.push(fact(event)),
+            }
+        }
+        self.events = events;
+        result
+    }
+
+    fn push(&mut self, fact: Fact) {
+        self.outputs.apply(&fact);
+        self.seq += 1;
+        self.batch.push(Record { seq: self.seq, at: self.clock.now(), fact });
+    }
+
+    // ---- deciding who starts ----
+
+    /// Admits what may start; true when there is more than one turn may take.
+    fn admit(&mut self) -> bool {
+        if !self.run.has_begun() || self.run.finished().is_some() {
+            return false;
+        }
+        for _ in 0..STARTS_PER_TURN {
+            let Some(task) = self.admission.next(&self.run) else { return false };
+            self.input(Input::Admit { task }, |event| plain_fact(event, "")).expect("a ready task can start");
+        }
+        true
+    }
+
+    fn feel_pressure(&mut self, now: Time) {
+        if self.admission.wants_pressure() && now >= self.next_pressure {
+            self.next_pressure = Time(now.0 + PRESSURE_EVERY_MS);
+            if let Some(pressure) = self.dispatcher.pressure() {
+                self.admission.feel(pressure);
+            }
+        }
+    }
+
+    // ---- making durable, telling, acting ----
+
+    fn commit(&mut self) -> Result<(), EngineError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.journal.append(&self.batch)?;
+        for observer in &mut self.observers {
+            observer.published(&self.batch, &self.run, &self.outputs);
+        }
+        self.batch.clear();
+        Ok(())
+    }
+
+    /// Makes what the dispatcher holds equal to what the run owes, for every task that changed.
+    fn reconcile(&mut self, now: Time) {
+        let touched: Vec<TaskIx> = self.run.drain_touched().collect();
+        for task in touched {
+            match self.run.owed(task) {
+                Some(Command::Run { attempt, .. }) if self.held[task.index()] == 0 => self.start(task, attempt, now),
+                Some(Command::Stop { attempt, .. }) if self.held[task.index()] == attempt.0 => {
+                    self.dispatcher.stop(AttemptKey { task, attempt }, StopCause::Cancelled, GRACE);
+                }
+                _ => {}
+            }
+        }
+        if self.run.is_cancelled() {
+            self.stop_live();
+        }
+    }
+
+    /// A cancelled run owes stops for attempts whose own state did not change.
+    fn stop_live(&mut self) {
+        let live: Vec<Command> = self.run.outstanding().collect();
+        for command in live {
+            if let Command::Stop { task, attempt } = command
+                && self.held[task.index()] == attempt.0
+            {
+                self.dispatcher.stop(AttemptKey { task, attempt }, StopCause::Cancelled, GRACE);
+            }
+        }
+    }
+
+    fn start(&mut self, task: TaskIx, attempt: Attempt, now: Time) {
+        let key = AttemptKey { task, attempt };
+        let epoch = self.journal.epoch();
+        self.held[task.index()] = attempt.0;
+        self.held_count += 1;
+        let context = Context { run: &self.run, outputs: &self.outputs, journal: self.journal, epoch };
+        match self.program.prepare(key, &context) {
+            Ok(spec) => {
+                let deadline = Time(now.0.saturating_add(spec.timeout.as_millis() as u64));
+                self.deadlines.push(Reverse((deadline, task, attempt.0)));
+                self.dispatcher.start(spec);
+            }
+            Err(failure) => self.own_reports.push(Report::Ended(Ended {
+                key,
+                epoch,
+                result: Err(failure),
+                usage: None,
+                session: None,
+            })),
+        }
+    }
+
+    fn enforce_deadlines(&mut self, now: Time) {
+        while let Some(Reverse((at, task, attempt))) = self.deadlines.peek().copied() {
+            let held = self.held[task.index()] == attempt;
+            if held && at > now {
+                break;
+            }
+            self.deadlines.pop();
+            if held {
+                let key = AttemptKey { task, attempt: Attempt(attempt) };
+                self.dispatcher.stop(key, StopCause::Timeout, GRACE);
+            }
+        }
+    }
+}
+
+/// The fact of an event that needs nothing but a message, where it has one.
+fn plain_fact(event: Event, message: &str) -> Fact {
+    match event {
+        Event::AttemptStarted { task, attempt } => Fact::AttemptStarted { task, attempt },
+        Event::AttemptSucceeded { task, attempt } => Fact::AttemptSucceeded {
+            task,
+            attempt,
+            output: OutputRef::Inline("null".into()),
+            usage: None,
+            session: None,
+        },
+        Event::AttemptFailed { task, attempt, class, retry_at } => Fact::AttemptFailed {
+            task,
+            attempt,
+            class,
+            message: message.into(),
+            retry_at,
+            usage: None,
+            exhausted: false,
+        },
+        Event::AttemptAbandoned { task, attempt } => Fact::AttemptAbandoned { task, attempt },
+        Event::AttemptDoubted { task, attempt } => Fact::AttemptDoubted { task, attempt },
+        Event::TaskRetried { task } => Fact::TaskRetried { task },
+        Event::TaskSkipped { task } => Fact::TaskSkipped { task },
+        Event::TaskAdopted { task, attempt } => {
+            Fact::TaskAdopted { task, attempt, output: OutputRef::Inline("null".into()) }
+        }
+        Event::RunCancelled => Fact::Cancelled,
+        Event::RunStarted => Fact::Started(Box::default()),
+        Event::RunFinished { outcome } => Fact::Finished { outcome },
+    }
+}
+
+/// What `RawOutput` says as JSON text when no format is asked for: text becomes a JSON string.
+pub fn json_text(raw: RawOutput) -> String {
+    match raw {
+        RawOutput::Json(text) => text,
+        RawOutput::Text(text) => serde_json::Value::String(text).to_string(),
+    }
+}

@@ -1,0 +1,59 @@
+//! The outputs and failure messages of settled tasks, by task. It does not know what is in them: outputs are compact
+//! JSON text, kept in the journal when they are large.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use raddle_kernel::TaskIx;
+
+use crate::fact::{Fact, OutputRef};
+use crate::ports::{Journal, JournalError};
+
+/// See the module. A word per task; `null` outputs take no more.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    values: Vec<Option<Box<OutputRef>>>,
+    messages: HashMap<TaskIx, Box<str>>,
+}
+
+impl Outputs {
+    /// For that many tasks.
+    pub fn new(tasks: usize) -> Self {
+        Outputs { values: vec![None; tasks], messages: HashMap::new() }
+    }
+
+    /// Takes from a fact what concerns outputs.
+    pub fn apply(&mut self, fact: &Fact) {
+        match fact {
+            Fact::AttemptSucceeded { task, output, .. } | Fact::TaskAdopted { task, output, .. } => {
+                self.messages.remove(task);
+                let null = matches!(output, OutputRef::Inline(text) if &**text == "null");
+                self.values[task.index()] = (!null).then(|| Box::new(output.clone()));
+            }
+            Fact::AttemptFailed { task, message, .. } => {
+                self.values[task.index()] = None;
+                self.messages.insert(*task, message.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Where the output of a completed task is; `None` is `null`.
+    pub fn get(&self, task: TaskIx) -> Option<&OutputRef> {
+        self.values[task.index()].as_deref()
+    }
+
+    /// The output of a completed task as compact JSON text.
+    pub fn text(&self, task: TaskIx, journal: &dyn Journal) -> Result<Arc<str>, JournalError> {
+        match self.get(task) {
+            None => Ok(Arc::from("null")),
+            Some(OutputRef::Inline(text)) => Ok(Arc::clone(text)),
+            Some(stored) => journal.load(stored),
+        }
+    }
+
+    /// What the last failure of the task said.
+    pub fn message(&self, task: TaskIx) -> Option<&str> {
+        self.messages.get(&task).map(|m| &**m)
+    }
+}

@@ -1,0 +1,37 @@
+//! What a run executes, as the loop sees it: a graph, and per task how to make an attempt and how to read its result.
+//! It does not know the loop. The workflow is one program; benchmarks and simulations bring their own.
+
+use std::sync::Arc;
+
+use raddle_kernel::{Graph, Run, TaskIx};
+
+use crate::attempt::{AttemptKey, AttemptSpec, Failure, RawOutput, Usage};
+use crate::outputs::Outputs;
+use crate::ports::Journal;
+
+/// What the program may look at while it prepares an attempt.
+pub struct Context<'a> {
+    /// States of all tasks.
+    pub run: &'a Run,
+    /// Outputs so far.
+    pub outputs: &'a Outputs,
+    /// Where large outputs are.
+    pub journal: &'a dyn Journal,
+    /// The owner's epoch.
+    pub epoch: u32,
+}
+
+/// See the module.
+pub trait Program {
+    /// The graph; the same one for the whole life of the program.
+    fn graph(&self) -> &Arc<Graph>;
+
+    /// Resolves everything an attempt needs. A failure is the attempt's failure: nothing is called.
+    fn prepare(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<AttemptSpec, Failure>;
+
+    /// Makes the task's output (compact JSON text) from what the executor brought: format and schema.
+    fn read_output(&mut self, task: TaskIx, raw: RawOutput) -> Result<Arc<str>, Failure>;
+
+    /// Completes a usage report: prices tokens that came without a cost.
+    fn price(&self, task: TaskIx, usage: &mut Usage);
+}

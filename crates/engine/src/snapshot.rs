@@ -1,0 +1,146 @@
+//! What is written down with a run so that anybody can read it later without its workflow's surroundings: who the
+//! tasks were, how they hang together, under which options it ran. It does not know how to run anything.
+
+use std::sync::Arc;
+
+use raddle_kernel::{Graph, GraphBuilder, OnDoubt, Pool, RetryPolicy, Strength, TaskIx, TaskSpec};
+use raddle_model::template::Template;
+use raddle_model::workflow::{TaskKind, Workflow};
+use serde::{Deserialize, Serialize};
+
+/// Stored as JSON in [`crate::fact::Chapter::options`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The options that shaped the run.
+    pub options: RunOptions,
+    /// All tasks in the order of their indexes.
+    pub tasks: Vec<TaskRecord>,
+    /// The workflow's `outputs:`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<Vec<(String, Template)>>,
+}
+
+/// Options of the command that shaped the run; a resume uses them again.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunOptions {
+    /// `--mode`, where it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// `--parallelism`, where it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<String>,
+    /// `--optimization`, where it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optimization: Option<String>,
+    /// `--max-parallel`, where it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_parallel: Option<u32>,
+    /// `--parallel`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lift_caps: bool,
+    /// `--simulate`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub simulate: bool,
+    /// `--only`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
+    /// `--from`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<String>,
+    /// Slots of the pools that were used, for the efficiency.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub slots: u32,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// One task as people see it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TaskRecord {
+    /// Its id.
+    pub id: String,
+    /// `agent`, `tool`, `code` or `shell`.
+    pub kind: String,
+    /// Longest distance from a root.
+    pub level: u32,
+    /// Indexes of its hard dependencies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hard: Vec<u32>,
+    /// Indexes of its soft dependencies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub soft: Vec<u32>,
+    /// Its failure is a value.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub safe_to_fail: bool,
+    /// Executor's name.
+    pub executor: String,
+    /// Agent's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Model as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Names of its skills.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skills: Vec<String>,
+    /// Hash of its definition: decides what a changed workflow may take over.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub hash: String,
+}
+
+impl Snapshot {
+    /// Of a workflow under these options.
+    pub fn of(workflow: &Workflow, options: RunOptions) -> Self {
+        let tasks = workflow.tasks.iter().map(|task| {
+            let of = |strength| {
+                task.depends_on.iter().filter(move |d| d.strength == strength).map(|d| d.task).collect::<Vec<u32>>()
+            };
+            let agent = match &task.kind {
+                TaskKind::Agent(agent) => Some(agent),
+                _ => None,
+            };
+            TaskRecord {
+                id: task.id.clone(),
+                kind: task.kind_name().to_owned(),
+                level: task.level,
+                hard: of(raddle_model::workflow::Strength::Hard),
+                soft: of(raddle_model::workflow::Strength::Soft),
+                safe_to_fail: task.safe_to_fail(),
+                executor: task.executor.clone(),
+                agent: agent.map(|a| a.agent.clone()),
+                model: agent.and_then(|a| a.model.clone()),
+                skills: agent.map(|a| a.skills.iter().map(|s| s.0.clone()).collect()).unwrap_or_default(),
+                hash: task.hash.clone(),
+            }
+        });
+        Snapshot { options, tasks: tasks.collect(), outputs: workflow.outputs.clone() }
+    }
+
+    /// A graph that folds the run's events to the same states; without caps, retries or waves, which only matter to
+    /// who decides. `None` when the snapshot cannot be of a graph.
+    pub fn graph(&self) -> Option<Arc<Graph>> {
+        let mut builder = GraphBuilder::with_capacity(self.tasks.len(), self.tasks.len());
+        let retry = builder.policy(RetryPolicy::NONE);
+        for task in &self.tasks {
+            builder.task(TaskSpec {
+                priority: 0,
+                weight: 1,
+                pool: Pool(0),
+                safe_to_fail: task.safe_to_fail,
+                side_effects: false,
+                on_doubt: OnDoubt::Rerun,
+                retry,
+            });
+        }
+        for (to, task) in (0u32..).zip(&self.tasks) {
+            for (list, strength) in [(&task.hard, Strength::Hard), (&task.soft, Strength::Soft)] {
+                list.iter().for_each(|from| builder.edge(TaskIx(*from), TaskIx(to), strength));
+            }
+        }
+        builder.build().ok().map(Arc::new)
+    }
+}

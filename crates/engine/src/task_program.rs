@@ -1,0 +1,474 @@
+//! A validated workflow as a program: builds the kernel's graph, resolves references and inputs into attempts, reads
+//! results by format and schema. It does not know how attempts are performed.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use raddle_kernel::{FailureClass, Graph, GraphBuilder, OnDoubt, Phase, Pool, RetryPolicy, Strength, TaskIx, TaskSpec};
+use raddle_model::catalog::ModelTable;
+use raddle_model::template::{Lookup, Reference, Scope, Source, Template};
+use raddle_model::workflow::{self, OutputFormat, ShellTask, Task, TaskKind, Workflow};
+use serde_json::Value;
+
+use crate::attempt::{
+    AgentWork, AttemptKey, AttemptSpec, CodeWork, CostIs, Failure, ProcessWork, RawOutput, ToolWork, Usage, Work,
+};
+use crate::program::{Context, Program};
+
+/// Agent tasks.
+pub const AGENT: Pool = Pool(0);
+/// Shell and code tasks.
+pub const LOCAL: Pool = Pool(1);
+/// Tool tasks.
+pub const TOOL: Pool = Pool(2);
+
+/// Where a run happens.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its id.
+    pub run: String,
+    /// Folder that relative paths start from.
+    pub base_dir: PathBuf,
+    /// Folder of the run's files.
+    pub run_dir: Arc<Path>,
+    /// 32 hex digits for `TRACEPARENT`.
+    pub trace_id: String,
+    /// Distinguishes this run's idempotency keys from every other's.
+    pub idempotency_salt: String,
+}
+
+/// See the module.
+pub struct TaskProgram {
+    workflow: Arc<Workflow>,
+    graph: Arc<Graph>,
+    inputs: HashMap<String, Value>,
+    models: ModelTable,
+    place: Place,
+    schemas: HashMap<TaskIx, jsonschema::Validator>,
+    /// What a schema failure said, for the next attempt's prompt.
+    complaints: HashMap<TaskIx, String>,
+    /// Nothing is resolved and every output is null.
+    simulate: bool,
+}
+
+impl TaskProgram {
+    /// `one_pool` puts every task under one cap (sequential mode); `waves` makes levels wait for each other.
+    /// `weights` are expected durations in milliseconds by task; they decide the critical path. With `simulate`
+    /// nothing is resolved and every output is null.
+    pub fn new(
+        workflow: Arc<Workflow>,
+        inputs: HashMap<String, Value>,
+        models: ModelTable,
+        place: Place,
+        weights: &[u32],
+        mode: workflow::ExecutionMode,
+        simulate: bool,
+    ) -> Self {
+        let graph = Arc::new(graph_of(&workflow, weights, mode));
+        TaskProgram {
+            schemas: HashMap::new(),
+            complaints: HashMap::new(),
+            simulate,
+            workflow,
+            graph,
+            inputs,
+            models,
+            place,
+        }
+    }
+
+    fn task(&self, task: TaskIx) -> &Task {
+        &self.workflow.tasks[task.index()]
+    }
+
+    // ---- resolving ----
+
+    fn resolve(&self, template: &Template, context: &Context<'_>) -> Result<Value, Failure> {
+        if let Template::Literal(value) = template {
+            return Ok(value.clone());
+        }
+        let scope = Values::gather(self, context, template.references())?;
+        template
+            .resolve(&scope)
+            .map_err(|e| Failure::new(FailureClass::Input, format!("cannot resolve {}: {}", e.reference, e.reason)))
+    }
+
+    /// As text: strings raw, anything else as compact JSON.
+    fn resolve_text(&self, template: &Template, context: &Context<'_>) -> Result<String, Failure> {
+        Ok(match self.resolve(template, context)? {
+            Value::String(text) => text,
+            other => other.to_string(),
+        })
+    }
+
+    fn environment(&self, key: AttemptKey, context: &Context<'_>) -> Result<Vec<(String, String)>, Failure> {
+        let task = self.task(key.task);
+        let mut env = Vec::with_capacity(task.env.len() + 5);
+        for (name, template) in &task.env {
+            env.push((name.clone(), self.resolve_text(template, context)?));
+        }
+        let mut own = |name: &str, value: String| env.push((name.to_owned(), value));
+        own("RADDLE_RUN_ID", self.place.run.clone());
+        own("RADDLE_TASK_ID", task.id.clone());
+        own("RADDLE_ATTEMPT", key.attempt.0.to_string());
+        own("RADDLE_IDEMPOTENCY_KEY", self.idempotency_key(key.task));
+        own("TRACEPARENT", self.trace_parent(key));
+        Ok(env)
+    }
+
+    /// Stable over the attempts of one task of one run.
+    fn idempotency_key(&self, task: TaskIx) -> String {
+        let mut hash = blake3::Hasher::new();
+        for part in [&self.place.run, &self.place.idempotency_salt, &self.task(task).id] {
+            hash.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+        }
+        hash.finalize().to_hex()[..32].to_owned()
+    }
+
+    /// W3C trace context: one trace per run, one span per attempt.
+    fn trace_parent(&self, key: AttemptKey) -> String {
+        let span = blake3::hash(format!("{}/{}/{}", self.place.run, key.task.0, key.attempt.0).as_bytes());
+        format!("00-{}-{}-01", self.place.trace_id, &span.to_hex()[..16])
+    }
+
+    /// JSON text of `{id: {status, output, error?}}` for the declared dependencies; `None` without any.
+    fn deps(&self, task: TaskIx, context: &Context<'_>) -> Result<Option<Arc<str>>, Failure> {
+        let dependencies = &self.task(task).depends_on;
+        if dependencies.is_empty() {
+            return Ok(None);
+        }
+        let mut text = String::from("{");
+        for dependency in dependencies {
+            let from = TaskIx(dependency.task);
+            if text.len() > 1 {
+                text.push(',');
+            }
+            push_json_string(&mut text, &self.task(from).id);
+            let state = context.run.state(from);
+            // Blocked, skipped and cancelled dependencies never had a result; over a soft edge they read as errors.
+            let status = state.result().unwrap_or("error");
+            text.push_str(":{\"status\":\"");
+            text.push_str(status);
+            text.push_str("\",\"output\":");
+            match state.phase() {
+                Phase::Completed => text.push_str(&self.output_text(from, context)?),
+                _ => text.push_str("null"),
+            }
+            if status != "success" {
+                text.push_str(",\"error\":");
+                push_json_string(&mut text, context.outputs.message(from).unwrap_or(state.name()));
+            }
+            text.push('}');
+        }
+        text.push('}');
+        Ok(Some(text.into()))
+    }
+
+    fn output_text(&self, task: TaskIx, context: &Context<'_>) -> Result<Arc<str>, Failure> {
+        context.outputs.text(task, context.journal).map_err(|e| {
+            let id = &self.task(task).id;
+            Failure::new(FailureClass::Input, format!("cannot read the output of {id}: {e}"))
+        })
+    }
+
+    fn work(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<Work, Failure> {
+        let workflow = Arc::clone(&self.workflow);
+        let task = &workflow.tasks[key.task.index()];
+        Ok(match &task.kind {
+            TaskKind::Shell(shell) => {
+                let argv = match shell {
+                    ShellTask::Script(text) => vec!["sh".into(), "-eu".into(), "-c".into(), text.clone()],
+                    ShellTask::Argv(parts) => {
+                        parts.iter().map(|part| self.resolve_text(part, context)).collect::<Result<_, _>>()?
+                    }
+                };
+                Work::Process(ProcessWork { argv, deps: self.deps(key.task, context)? })
+            }
+            TaskKind::Agent(agent) => Work::Agent(Box::new(self.agent_work(key.task, task, agent, context)?)),
+            TaskKind::Tool(tool) => Work::Tool(Box::new(ToolWork {
+                server: tool.server.clone(),
+                tool: tool.tool.clone(),
+                arguments: self.resolve(&tool.arguments, context)?,
+                idempotency_key: self.idempotency_key(key.task),
+            })),
+            TaskKind::Code(code) => {
+                let mut values = serde_json::Map::new();
+                for (name, template) in &code.context {
+                    values.insert(name.clone(), self.resolve(template, context)?);
+                }
+                Work::Code(Box::new(CodeWork {
+                    code: code.code.clone(),
+                    name: code.code_file.clone().unwrap_or_else(|| task.id.clone()),
+                    deps: self.deps(key.task, context)?.unwrap_or_else(|| "{}".into()),
+                    context: Value::Object(values).to_string().into(),
+                    timeout: code.sandbox_timeout.min(task.timeout.wall),
+                    memory_bytes: code.memory_limit_bytes,
+                    allowed_read_paths: code.allowed_read_paths.iter().map(|p| self.place.base_dir.join(p)).collect(),
+                }))
+            }
+        })
+    }
+
+    fn agent_work(
+        &self,
+        index: TaskIx,
+        task: &Task,
+        agent: &workflow::AgentTask,
+        context: &Context<'_>,
+    ) -> Result<AgentWork, Failure> {
+        let mut prompt = self.resolve_text(&agent.prompt, context)?;
+        if agent.append_inputs {
+            self.append_inputs(&mut prompt, task, context)?;
+        }
+        if let Some(complaint) = self.complaints.get(&index) {
+            prompt.push_str("\n\nThe previous answer was refused: ");
+            prompt.push_str(complaint);
+        }
+        let system: Vec<&str> =
+            agent.system_prompt.iter().map(String::as_str).chain(agent.skills.iter().map(|s| s.1.as_str())).collect();
+        Ok(AgentWork {
+            cli: agent.cli.clone(),
+            prompt,
+            model: agent.model.clone(),
+            system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
+            tools: agent.tools.clone(),
+            schema: task.output_schema.clone(),
+        })
+    }
+
+    /// The outputs of hard dependencies as one JSON object under a heading; nothing without any.
+    fn append_inputs(&self, prompt: &mut String, task: &Task, context: &Context<'_>) -> Result<(), Failure> {
+        let mut hard = task.depends_on.iter().filter(|d| d.strength == workflow::Strength::Hard).peekable();
+        if hard.peek().is_none() {
+            return Ok(());
+        }
+        prompt.push_str("\n\n## Inputs\n\n{");
+        let mut first = true;
+        for dependency in hard {
+            let from = TaskIx(dependency.task);
+            if !std::mem::take(&mut first) {
+                prompt.push(',');
+            }
+            push_json_string(prompt, &self.task(from).id);
+            prompt.push(':');
+            match context.run.state(from).phase() {
+                Phase::Completed => prompt.push_str(&self.output_text(from, context)?),
+                _ => prompt.push_str("null"),
+            }
+        }
+        prompt.push_str("}\n");
+        Ok(())
+    }
+
+    fn check_schema(&mut self, task: TaskIx, value: &Value) -> Result<(), Failure> {
+        let Some(schema) = &self.workflow.tasks[task.index()].output_schema else { return Ok(()) };
+        let validator = match self.schemas.entry(task) {
+            std::collections::hash_map::Entry::Occupied(slot) => slot.into_mut(),
+            std::collections::hash_map::Entry::Vacant(slot) => {
+                let compiled = jsonschema::validator_for(schema)
+                    .map_err(|e| Failure::new(FailureClass::Schema, format!("the schema cannot be used: {e}")))?;
+                slot.insert(compiled)
+            }
+        };
+        let wrong: Vec<String> =
+            validator.iter_errors(value).take(5).map(|e| format!("{} at `{}`", e, e.instance_path())).collect();
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let message = format!("the output does not fit its schema: {}", wrong.join("; "));
+        self.complaints.insert(task, message.clone());
+        Err(Failure::new(FailureClass::Schema, message))
+    }
+}
+
+impl Program for TaskProgram {
+    fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+
+    fn prepare(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<AttemptSpec, Failure> {
+        let work = match self.simulate {
+            true => Work::Process(ProcessWork { argv: Vec::new(), deps: None }),
+            false => self.work(key, context)?,
+        };
+        let needs_env = matches!(work, Work::Process(_) | Work::Agent(_));
+        let env = if needs_env && !self.simulate { self.environment(key, context)? } else { Vec::new() };
+        let task = self.task(key.task);
+        let cwd = task.cwd.as_ref().map_or_else(|| self.place.base_dir.clone(), |c| self.place.base_dir.join(c));
+        Ok(AttemptSpec {
+            key,
+            epoch: context.epoch,
+            task_id: task.id.as_str().into(),
+            work,
+            env,
+            cwd,
+            timeout: task.timeout.wall,
+            idle: task.timeout.idle,
+            run_dir: Arc::clone(&self.place.run_dir),
+        })
+    }
+
+    fn read_output(&mut self, task: TaskIx, raw: RawOutput) -> Result<Arc<str>, Failure> {
+        if self.simulate {
+            return Ok("null".into());
+        }
+        let spec = self.task(task);
+        let raw = match (spec.output_format, raw) {
+            (OutputFormat::None, _) => RawOutput::Json("null".into()),
+            (OutputFormat::Json, RawOutput::Text(text)) => RawOutput::Json(parse_json(text)?),
+            (_, raw) => raw,
+        };
+        if spec.output_schema.is_some() {
+            let value = match &raw {
+                RawOutput::Text(text) => Value::String(text.clone()),
+                RawOutput::Json(text) => serde_json::from_str(text).map_err(unreadable)?,
+            };
+            self.check_schema(task, &value)?;
+        }
+        Ok(crate::drive::json_text(raw).into())
+    }
+
+    fn price(&self, task: TaskIx, usage: &mut Usage) {
+        if usage.cost_usd.is_some() {
+            usage.cost_is = CostIs::Reported;
+            return;
+        }
+        let TaskKind::Agent(agent) = &self.task(task).kind else { return };
+        let priced = agent.model.as_deref().and_then(|model| {
+            self.models.price(
+                model,
+                usage.input_tokens,
+                usage.output_tokens,
+                usage.cache_read_tokens,
+                usage.cache_write_tokens,
+            )
+        });
+        usage.cost_is = if priced.is_some() { CostIs::Priced } else { CostIs::Unknown };
+        usage.cost_usd = priced;
+    }
+}
+
+fn parse_json(text: String) -> Result<String, Failure> {
+    let value: &serde_json::value::RawValue = serde_json::from_str(&text).map_err(|e| {
+        let head: String = text.chars().take(80).collect();
+        Failure::new(FailureClass::Output, format!("the output is not JSON ({e}): {head}"))
+    })?;
+    Ok(value.get().to_owned())
+}
+
+fn unreadable(error: serde_json::Error) -> Failure {
+    Failure::new(FailureClass::Output, format!("the output is not JSON: {error}"))
+}
+
+fn push_json_string(text: &mut String, s: &str) {
+    text.push_str(&Value::String(s.to_owned()).to_string());
+}
+
+/// The values that a template's references need, fetched before it is resolved.
+struct Values<'a> {
+    outputs: HashMap<TaskIx, Option<Value>>,
+    states: &'a raddle_kernel::Run,
+    inputs: &'a HashMap<String, Value>,
+}
+
+impl<'a> Values<'a> {
+    fn gather<'t>(
+        program: &'a TaskProgram,
+        context: &'a Context<'_>,
+        references: impl IntoIterator<Item = &'t Reference>,
+    ) -> Result<Self, Failure> {
+        let mut outputs = HashMap::new();
+        for reference in references {
+            let Source::Output(task) = &reference.source else { continue };
+            let task = TaskIx(*task);
+            if outputs.contains_key(&task) {
+                continue;
+            }
+            let completed = context.run.state(task).phase() == Phase::Completed;
+            let value = match completed {
+                true => Some(serde_json::from_str(&program.output_text(task, context)?).map_err(unreadable)?),
+                false => None,
+            };
+            outputs.insert(task, value);
+        }
+        Ok(Values { outputs, states: context.run, inputs: &program.inputs })
+    }
+}
+
+impl Scope for Values<'_> {
+    fn output(&self, task: u32) -> Lookup<'_> {
+        match self.outputs.get(&TaskIx(task)) {
+            Some(Some(value)) => Lookup::Value(Cow::Borrowed(value)),
+            _ if self.states.state(TaskIx(task)).phase() == Phase::FailedSafe => Lookup::FailedSafe,
+            _ => Lookup::Missing,
+        }
+    }
+
+    fn input(&self, name: &str) -> Lookup<'_> {
+        self.inputs.get(name).map_or(Lookup::Missing, |value| Lookup::Value(Cow::Borrowed(value)))
+    }
+}
+
+fn graph_of(workflow: &Workflow, weights: &[u32], mode: workflow::ExecutionMode) -> Graph {
+    let edges = workflow.tasks.iter().map(|t| t.depends_on.len()).sum();
+    let mut builder = GraphBuilder::with_capacity(workflow.tasks.len(), edges);
+    builder.waves(mode == workflow::ExecutionMode::Waves);
+    for (i, task) in workflow.tasks.iter().enumerate() {
+        let retry = builder.policy(retry_policy(&task.retry));
+        builder.task(TaskSpec {
+            priority: task.priority,
+            weight: weights.get(i).copied().unwrap_or(1),
+            pool: if mode == workflow::ExecutionMode::Sequential { AGENT } else { pool_of(task) },
+            safe_to_fail: task.safe_to_fail(),
+            side_effects: task.side_effects,
+            on_doubt: match task.on_doubt {
+                workflow::OnDoubt::Rerun => OnDoubt::Rerun,
+                workflow::OnDoubt::Ask => OnDoubt::Ask,
+                workflow::OnDoubt::Fail => OnDoubt::Fail,
+            },
+            retry,
+        });
+    }
+    for (to, task) in (0u32..).zip(&workflow.tasks) {
+        for dependency in &task.depends_on {
+            let strength = match dependency.strength {
+                workflow::Strength::Hard => Strength::Hard,
+                workflow::Strength::Soft => Strength::Soft,
+            };
+            builder.edge(TaskIx(dependency.task), TaskIx(to), strength);
+        }
+    }
+    builder.build().expect("validation has found every cycle and every unknown task")
+}
+
+/// Whose cap a task counts against when the mode is not sequential.
+pub fn pool_of(task: &Task) -> Pool {
+    match task.kind {
+        TaskKind::Agent(_) => AGENT,
+        TaskKind::Shell(_) | TaskKind::Code(_) => LOCAL,
+        TaskKind::Tool(_) => TOOL,
+    }
+}
+
+fn retry_policy(retry: &workflow::Retry) -> RetryPolicy {
+    let millis = |d: Duration| u32::try_from(d.as_millis()).unwrap_or(u32::MAX);
+    let classes = match &retry.on {
+        None => RetryPolicy::every_class(),
+        Some(names) => names
+            .iter()
+            .filter_map(|n| FailureClass::from_name(n))
+            .filter(|c| c.retryable())
+            .fold(0, |mask, class| mask | 1 << class as u8),
+    };
+    RetryPolicy {
+        max: u16::try_from(retry.max).unwrap_or(u16::MAX),
+        initial_ms: millis(retry.initial),
+        factor_milli: (retry.factor.clamp(0.0, 1000.0) * 1000.0) as u32,
+        max_delay_ms: millis(retry.max_delay),
+        jitter_milli: (retry.jitter.clamp(0.0, 1.0) * 1000.0) as u16,
+        classes,
+    }
+}

@@ -1,0 +1,286 @@
+//! A run as people see it: the fold of its records with times, attempts and errors. Read by every display and every
+//! command that shows a run, live or not. It does not know whether the run is going on in this process.
+
+use std::sync::Arc;
+
+use raddle_kernel::{Attempt, FailureClass, Outcome, Run, TaskIx, Time};
+
+use crate::attempt::Usage;
+use crate::fact::{Chapter, Fact, OutputRef, Record};
+use crate::snapshot::Snapshot;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct RunView {
+    /// The last chapter's circumstances.
+    pub chapter: Chapter,
+    /// Its tasks and options.
+    pub snapshot: Snapshot,
+    /// States.
+    pub run: Run,
+    /// Per task.
+    pub tasks: Vec<TaskView>,
+    /// When the run began.
+    pub started_at: Time,
+    /// When it settled.
+    pub finished_at: Option<Time>,
+    /// Largest number of attempts alive at once.
+    pub peak_parallel: u32,
+    /// Agent attempts started.
+    pub agents_spawned: u32,
+    /// Audit lines.
+    pub denials: Vec<Denial>,
+    /// Sequence number of the last record.
+    pub seq: u64,
+}
+
+/// One task.
+#[derive(Debug, Clone, Default)]
+pub struct TaskView {
+    /// All its attempts, oldest first.
+    pub attempts: Vec<AttemptView>,
+    /// Output of the attempt that succeeded, or of the one taken over.
+    pub output: Option<OutputRef>,
+    /// What the last failure said.
+    pub error: Option<(FailureClass, Box<str>)>,
+    /// When it settled.
+    pub finished_at: Option<Time>,
+}
+
+/// One attempt.
+#[derive(Debug, Clone)]
+pub struct AttemptView {
+    /// Its number.
+    pub attempt: Attempt,
+    /// When it was decided.
+    pub started_at: Time,
+    /// When its end was recorded.
+    pub finished_at: Option<Time>,
+    /// The state it led to: `running`, `completed`, `retrying`, `failed`, `failed_safe`, `lost`, `waiting`, `cancelled`.
+    pub status: &'static str,
+    /// What it used.
+    pub usage: Option<Usage>,
+    /// Why it failed.
+    pub error: Option<(FailureClass, Box<str>)>,
+    /// Session of the agent CLI.
+    pub session: Option<Box<str>>,
+}
+
+/// One refused access.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "see Fact::Denied")]
+pub struct Denial {
+    pub task: TaskIx,
+    pub action: Box<str>,
+    pub resource: Box<str>,
+    pub rule: Box<str>,
+}
+
+/// Records that are no run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotARun {
+    /// The record.
+    pub seq: u64,
+    /// What is wrong with it, a lowercase fragment.
+    pub what: String,
+}
+
+impl RunView {
+    /// The view at its first record, which must begin a chapter.
+    pub fn begin(record: &Record) -> Result<Self, NotARun> {
+        let wrong = |what: &str| NotARun { seq: record.seq, what: what.to_owned() };
+        let Fact::Started(chapter) = &record.fact else { return Err(wrong("a run begins with its start")) };
+        let snapshot: Snapshot = serde_json::from_str(&chapter.options).map_err(|e| wrong(&e.to_string()))?;
+        let graph = snapshot.graph().ok_or_else(|| wrong("its tasks are no graph"))?;
+        let mut view = RunView {
+            chapter: (**chapter).clone(),
+            tasks: vec![TaskView::default(); graph.len()],
+            run: Run::new(graph),
+            snapshot,
+            started_at: record.at,
+            finished_at: None,
+            peak_parallel: 0,
+            agents_spawned: 0,
+            denials: Vec::new(),
+            seq: record.seq,
+        };
+        view.fold(record)?;
+        Ok(view)
+    }
+
+    /// Folds a whole journal.
+    pub fn of(records: impl IntoIterator<Item = Record>) -> Result<Self, NotARun> {
+        let mut records = records.into_iter();
+        let first = records.next().ok_or(NotARun { seq: 0, what: "an empty journal".into() })?;
+        let mut view = RunView::begin(&first)?;
+        records.try_for_each(|record| view.apply(&record))?;
+        Ok(view)
+    }
+
+    /// Folds one more record in.
+    pub fn apply(&mut self, record: &Record) -> Result<(), NotARun> {
+        if let Fact::Started(_) = record.fact {
+            let started_at = self.started_at;
+            let denials = std::mem::take(&mut self.denials);
+            *self = RunView { started_at, denials, ..RunView::begin(record)? };
+            return Ok(());
+        }
+        self.fold(record)
+    }
+
+    fn fold(&mut self, record: &Record) -> Result<(), NotARun> {
+        if let Some(event) = record.fact.event() {
+            self.run.apply(event).map_err(|illegal| NotARun {
+                seq: record.seq,
+                what: format!("{:?} in state {:?}", illegal.event, illegal.state),
+            })?;
+        }
+        self.seq = record.seq;
+        self.detail(record);
+        self.peak_parallel = self.peak_parallel.max(self.run.live());
+        let touched: Vec<TaskIx> = self.run.drain_touched().collect();
+        for task in touched {
+            let settled = self.run_state_settled(task);
+            let view = &mut self.tasks[task.index()];
+            view.finished_at = if settled { view.finished_at.or(Some(record.at)) } else { None };
+        }
+        Ok(())
+    }
+
+    fn detail(&mut self, record: &Record) {
+        let at = record.at;
+        match &record.fact {
+            Fact::AttemptStarted { task, attempt } => {
+                let agent = self.snapshot.tasks[task.index()].kind == "agent";
+                self.agents_spawned += u32::from(agent && !self.snapshot.options.simulate);
+                self.tasks[task.index()].attempts.push(AttemptView {
+                    attempt: *attempt,
+                    started_at: at,
+                    finished_at: None,
+                    status: "running",
+                    usage: None,
+                    error: None,
+                    session: None,
+                });
+            }
+            Fact::AttemptSucceeded { task, output, usage, session, .. } => {
+                let view = &mut self.tasks[task.index()];
+                view.output = Some(output.clone());
+                view.error = None;
+                if let Some(last) = view.attempts.last_mut() {
+                    last.end(at, "completed");
+                    last.usage = usage.as_deref().copied();
+                    last.session = session.clone();
+                }
+            }
+            Fact::AttemptFailed { task, class, message, usage, .. } => {
+                let status = self.run.state(*task).name();
+                let view = &mut self.tasks[task.index()];
+                view.error = Some((*class, message.clone()));
+                if let Some(last) = view.attempts.last_mut() {
+                    last.end(at, status);
+                    last.usage = usage.as_deref().copied();
+                    last.error = view.error.clone();
+                }
+            }
+            Fact::AttemptAbandoned { task, .. } => self.end_last(*task, at, "lost"),
+            Fact::AttemptDoubted { task, .. } => self.end_last(*task, at, "waiting"),
+            Fact::TaskAdopted { task, output, .. } => self.tasks[task.index()].output = Some(output.clone()),
+            Fact::TaskRetried { task } | Fact::TaskSkipped { task } => self.tasks[task.index()].error = None,
+            Fact::Denied { task, action, resource, rule } => self.denials.push(Denial {
+                task: *task,
+                action: action.clone(),
+                resource: resource.clone(),
+                rule: rule.clone(),
+            }),
+            Fact::Finished { .. } => self.finished_at = Some(at),
+            Fact::Started(_) | Fact::Resumed { .. } | Fact::Cancelled => {}
+        }
+        if self.run.finished().is_none() {
+            self.finished_at = None;
+        }
+    }
+
+    fn end_last(&mut self, task: TaskIx, at: Time, status: &'static str) {
+        if let Some(last) = self.tasks[task.index()].attempts.last_mut() {
+            last.end(at, status);
+        }
+    }
+
+    /// How the run stands; `Running` and `Waiting` say nothing about whether an engine is there.
+    pub fn outcome(&self) -> Outcome {
+        self.run.finished().unwrap_or_else(|| self.run.outcome())
+    }
+
+    /// The task of that id.
+    pub fn task(&self, id: &str) -> Option<TaskIx> {
+        self.snapshot.tasks.iter().position(|t| t.id == id).map(|i| TaskIx(i as u32))
+    }
+
+    /// Sum of what all attempts of a task used; `None` when nothing was metered.
+    pub fn usage(&self, task: TaskIx) -> Option<Usage> {
+        sum(self.tasks[task.index()].attempts.iter().filter_map(|a| a.usage))
+    }
+
+    /// Sum over all tasks.
+    pub fn total_usage(&self) -> Usage {
+        let all = (0..self.tasks.len() as u32).filter_map(|i| self.usage(TaskIx(i)));
+        sum(all).unwrap_or(Usage { cost_usd: Some(0.0), cost_is: crate::attempt::CostIs::Reported, ..Usage::default() })
+    }
+
+    /// Milliseconds in which attempts of a task were alive, up to `now` for live ones.
+    pub fn busy_ms(&self, task: TaskIx, now: Time) -> u64 {
+        let attempts = &self.tasks[task.index()].attempts;
+        attempts.iter().map(|a| a.finished_at.unwrap_or(now).0.saturating_sub(a.started_at.0)).sum()
+    }
+
+    /// The path that took longest by what the tasks really took, and its tasks in order.
+    pub fn critical_path(&self, now: Time) -> Vec<TaskIx> {
+        let n = self.tasks.len();
+        let graph: &Arc<_> = self.run.graph();
+        let mut order: Vec<u32> = (0..n as u32).collect();
+        order.sort_by_key(|i| graph.level(TaskIx(*i)));
+        let (mut length, mut before) = (vec![0u64; n], vec![None; n]);
+        for &i in &order {
+            let best = graph.predecessors(TaskIx(i)).max_by_key(|(d, _)| (length[d.index()], std::cmp::Reverse(*d)));
+            before[i as usize] = best.map(|(d, _)| d);
+            length[i as usize] = best.map_or(0, |(d, _)| length[d.index()]) + self.busy_ms(TaskIx(i), now);
+        }
+        let end = (0..n as u32).max_by_key(|i| (length[*i as usize], std::cmp::Reverse(*i))).map(TaskIx);
+        let mut path: Vec<TaskIx> = std::iter::successors(end, |t| before[t.index()]).collect();
+        path.reverse();
+        path
+    }
+
+    fn run_state_settled(&self, task: TaskIx) -> bool {
+        self.run.state(task).phase().settled()
+    }
+}
+
+impl AttemptView {
+    fn end(&mut self, at: Time, status: &'static str) {
+        self.finished_at = Some(at);
+        self.status = status;
+    }
+}
+
+/// Adds usages up. Costs of unknown size leave the sum a lower bound that is marked unknown.
+fn sum(usages: impl Iterator<Item = Usage>) -> Option<Usage> {
+    use crate::attempt::CostIs;
+    usages.reduce(|a, b| Usage {
+        input_tokens: a.input_tokens + b.input_tokens,
+        output_tokens: a.output_tokens + b.output_tokens,
+        cache_read_tokens: a.cache_read_tokens + b.cache_read_tokens,
+        cache_write_tokens: a.cache_write_tokens + b.cache_write_tokens,
+        cost_usd: match (a.cost_usd, b.cost_usd) {
+            (None, None) => None,
+            (a, b) => Some(a.unwrap_or(0.0) + b.unwrap_or(0.0)),
+        },
+        cost_is: match (a.cost_is, b.cost_is) {
+            (a, b) if a == b => a,
+            (CostIs::Unknown, _) | (_, CostIs::Unknown) => CostIs::Unknown,
+            (CostIs::Reserved, _) | (_, CostIs::Reserved) => CostIs::Reserved,
+            _ => CostIs::Priced,
+        },
+    })
+}
