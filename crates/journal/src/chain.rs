@@ -50,15 +50,16 @@ impl Tip {
         *hasher.finalize().as_bytes()
     }
 
-    /// The tip after that batch.
+    /// The tip after that batch. The numbers may be anything as long as nobody has judged them.
     pub(crate) fn after(header: &Header, hash: Hash) -> Tip {
-        Tip { n: header.n, epoch: header.epoch, seq: header.first + u64::from(header.count) - 1, hash }
+        let seq = header.first.saturating_add(u64::from(header.count)).saturating_sub(1);
+        Tip { n: header.n, epoch: header.epoch, seq, hash }
     }
 
     /// Moves over a batch read from a store, or says why it cannot be the one that follows.
     pub(crate) fn accept(&self, header: &Header, hash: &Hash, payload: &[u8]) -> Result<Tip, JournalError> {
         let damaged = |what: String| Err(JournalError::Damaged { after: self.seq, what });
-        if header.n != self.n + 1 {
+        if Some(header.n) != self.n.checked_add(1) {
             return damaged(format!("batch {} follows batch {}", header.n, self.n));
         }
         let first_fits = Some(header.first) == self.seq.checked_add(1);

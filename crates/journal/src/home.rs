@@ -151,7 +151,7 @@ impl Home {
     pub fn entry(&self, id: RunId) -> RunEntry {
         let folder = self.run_folder(&id);
         let live = lock::holder(&folder).is_some();
-        let health = match Reader::open(&folder).and_then(|reader| reader.glance()) {
+        let health = match Reader::open(&folder).and_then(|mut reader| reader.glance()) {
             Ok(_) => Health::Ok,
             // A run that has only just been created.
             Err(JournalError::NotFound) if live => Health::Ok,
@@ -181,7 +181,7 @@ impl Home {
         if folder.join(sqlite::FILE_NAME).exists() {
             return true;
         }
-        let leavings = [lock::FILE_NAME, "journal.db.new"];
+        let leavings = [lock::FILE_NAME, sqlite::NEW_FILE_NAME];
         let others = std::fs::read_dir(&folder).is_ok_and(|mut entries| {
             entries.any(|e| e.is_ok_and(|e| !leavings.iter().any(|name| e.file_name() == *name)))
         });

@@ -39,7 +39,7 @@ impl OwnerLock {
                 .create(true)
                 .truncate(false)
                 .mode(0o600)
-                .custom_flags(libc_nofollow())
+                .custom_flags(no_follow())
                 .open(&path)
                 .map_err(|e| match e.kind() {
                     std::io::ErrorKind::NotFound => JournalError::NotFound,
@@ -122,6 +122,6 @@ fn signature(mut file: &File) -> (String, Option<u32>) {
 }
 
 /// `O_NOFOLLOW` as the standard library wants it.
-fn libc_nofollow() -> i32 {
+fn no_follow() -> i32 {
     rustix::fs::OFlags::NOFOLLOW.bits() as i32
 }

@@ -1,7 +1,8 @@
 //! `meta.json` beside a journal: what a listing shows without opening the journal. An index that nobody trusts: when
 //! it is missing, unreadable or stale, the records say the same and more. It never decides anything.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,7 @@ pub(crate) fn read(folder: &Path) -> Option<RunMeta> {
 pub(crate) fn write(folder: &Path, meta: &RunMeta) -> std::io::Result<()> {
     let text = serde_json::to_vec(meta)?;
     let new = folder.join("meta.json.new");
-    std::fs::write(&new, text)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(&text)?;
     std::fs::rename(&new, folder.join(FILE_NAME))
 }

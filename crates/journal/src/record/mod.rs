@@ -37,3 +37,16 @@ pub(crate) fn decode(
         newer => Err(DecodeError::UnknownVersion(newer)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_newer_programs_are_named_and_those_that_never_were_are_damage() {
+        let read = |version| decode(version, 1, 0, &[], &mut |_| {});
+        assert!(matches!(read(2), Err(DecodeError::UnknownVersion(2))));
+        assert!(matches!(read(0), Err(DecodeError::Malformed(_))));
+        assert!(read(CURRENT).is_ok());
+    }
+}

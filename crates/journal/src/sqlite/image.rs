@@ -9,9 +9,9 @@ use std::path::Path;
 use raddle_engine::ports::JournalError;
 use rusqlite::Connection;
 
-use super::FILE_NAME;
 use super::fault::{io, judge};
 use super::rows::{self, Batch};
+use super::{FILE_NAME, NEW_FILE_NAME};
 use crate::outputs::sync_folder;
 
 /// The only table. SQLite keeps this text, so it is part of the format.
@@ -27,7 +27,7 @@ pub(super) const LAYOUT: i32 = 1;
 /// Puts a journal with these batches into the folder of a run, durably.
 pub(super) fn put(folder: &Path, batches: &[Batch<'_>]) -> Result<(), JournalError> {
     let image = build(batches).map_err(|e| judge("make the first file of the journal", 0, e))?;
-    let new = folder.join("journal.db.new");
+    let new = folder.join(NEW_FILE_NAME);
     let put = (|| {
         let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(&image)?;

@@ -20,3 +20,6 @@ pub(crate) use fault::io;
 
 /// Name of the journal's file in the folder of a run.
 pub(crate) const FILE_NAME: &str = "journal.db";
+
+/// Name of that file while it is being made.
+pub(crate) const NEW_FILE_NAME: &str = "journal.db.new";

@@ -76,8 +76,15 @@ impl Reader {
     }
 
     /// Looks at the end of the journal only: what is there must be ours and its last batch must fit the one before.
-    pub(crate) fn glance(&self) -> Result<u64, JournalError> {
-        rows::tip(&self.db).map(|tip| tip.seq)
+    pub(crate) fn glance(&mut self) -> Result<u64, JournalError> {
+        let tip = match rows::tip(&self.db) {
+            Err(_) if self.access == Access::ReadAtRest => {
+                self.reopen()?;
+                rows::tip(&self.db)
+            }
+            other => other,
+        };
+        tip.map(|tip| tip.seq)
     }
 }
 

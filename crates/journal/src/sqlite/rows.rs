@@ -123,7 +123,12 @@ pub(super) fn read(db: &Connection, tip: &mut Tip, each: &mut dyn FnMut(Record))
         records.into_iter().for_each(&mut *each);
         *tip = next;
         Ok(())
-    })
+    })?;
+    // A journal comes into being with its first batch, so none has no batches.
+    if tip.n == 0 {
+        return Err(JournalError::Damaged { after: 0, what: "the journal is empty".into() });
+    }
+    Ok(())
 }
 
 /// The end of the chain, judged by the last two batches alone. What lies before is judged by [`read`].
