@@ -1,0 +1,184 @@
+//! The folder of a run as attempts see it: logs, what `$RADDLE_DEPS` and `$RADDLE_OUTPUT` name. It does not know
+//! processes. Files are made only when there is something to put in them.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use rustix::io::Errno;
+
+use crate::process::OUTPUT_BYTES;
+
+/// What `$RADDLE_DEPS` names for tasks without dependencies. No attempt's files are called so: theirs end in a number
+/// before the first suffix.
+const NO_DEPS: &str = "none.deps.json";
+/// JSON that is nested deeper than this cannot be read by everybody who has to.
+const DEPTH: usize = 120;
+
+/// One run's folder, prepared.
+#[derive(Debug)]
+pub(crate) struct RunDir {
+    logs: PathBuf,
+    tmp: String,
+    tmp_fd: std::os::fd::OwnedFd,
+}
+
+impl RunDir {
+    /// Makes the folders and removes what attempts of an engine that died have left in `tmp`.
+    pub(crate) fn open(run_dir: &Path) -> std::io::Result<Self> {
+        let (logs, tmp) = (run_dir.join("logs"), run_dir.join("tmp"));
+        for folder in [&logs, &tmp] {
+            match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        for entry in std::fs::read_dir(&tmp)?.flatten() {
+            remove(&entry.path());
+        }
+        let no_deps = tmp.join(NO_DEPS);
+        write_new(&no_deps, b"{}")?;
+        let tmp_fd = rustix::fs::open(&tmp, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        // Environment entries are text; a folder whose name is none is refused rather than misspelt.
+        let tmp = tmp.into_os_string().into_string().map_err(|name: OsString| {
+            std::io::Error::new(std::io::ErrorKind::InvalidInput, format!("the folder's name is no UTF-8: {name:?}"))
+        })?;
+        Ok(RunDir { logs, tmp, tmp_fd })
+    }
+
+    /// `logs/STEM.SUFFIX`.
+    pub(crate) fn log(&self, stem: &str, suffix: &str) -> PathBuf {
+        self.logs.join(format!("{stem}.{suffix}"))
+    }
+
+    /// Puts `text` where `$RADDLE_DEPS` of this attempt points to, and says where that is.
+    pub(crate) fn put_deps(&self, stem: &str, text: Option<&str>) -> std::io::Result<String> {
+        let Some(text) = text else { return Ok(format!("{}/{NO_DEPS}", self.tmp)) };
+        let path = format!("{}/{stem}.deps.json", self.tmp);
+        write_new(Path::new(&path), text.as_bytes())?;
+        Ok(path)
+    }
+
+    /// Removes what [`RunDir::put_deps`] has made.
+    pub(crate) fn drop_deps(&self, stem: &str) {
+        let _ = unlinkat(&self.tmp_fd, format!("{stem}.deps.json"), AtFlags::empty());
+    }
+
+    /// What `$RADDLE_OUTPUT` of this attempt is.
+    pub(crate) fn output_path(&self, stem: &str) -> String {
+        format!("{}/{stem}.output", self.tmp)
+    }
+
+    /// Takes the file that `$RADDLE_OUTPUT` names, if the child made one: valid JSON text, or what is wrong with it.
+    pub(crate) fn take_output(&self, stem: &str) -> Option<Result<String, String>> {
+        let name = format!("{stem}.output");
+        // Neither a link nor a FIFO is followed or waited for; the file is the child's, hence not to be trusted.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let opened = openat(&self.tmp_fd, &name, flags, Mode::empty());
+        if let Err(Errno::NOENT) = opened {
+            return None;
+        }
+        let text = match opened {
+            Ok(file) => read_json(File::from(file)),
+            Err(Errno::LOOP) => Err("is a symbolic link, not a file".to_owned()),
+            Err(errno) => Err(format!("cannot be read: {}", std::io::Error::from(errno))),
+        };
+        self.drop_output(stem);
+        Some(text.map_err(|what| format!("the file named by $RADDLE_OUTPUT {what}")))
+    }
+
+    /// Removes the output file whatever it is.
+    pub(crate) fn drop_output(&self, stem: &str) {
+        match unlinkat(&self.tmp_fd, format!("{stem}.output"), AtFlags::empty()) {
+            Err(Errno::ISDIR | Errno::PERM) => remove(Path::new(&self.output_path(stem))),
+            _ => {}
+        }
+    }
+}
+
+fn read_json(file: File) -> Result<String, String> {
+    let about = file.metadata().map_err(|error| format!("cannot be read: {error}"))?;
+    if !about.is_file() {
+        return Err("is no regular file".to_owned());
+    }
+    if about.len() > OUTPUT_BYTES as u64 {
+        return Err(format!("is larger than {} MB", OUTPUT_BYTES >> 20));
+    }
+    let mut text = Vec::with_capacity(about.len() as usize);
+    file.take(OUTPUT_BYTES as u64 + 1).read_to_end(&mut text).map_err(|error| format!("cannot be read: {error}"))?;
+    let text = String::from_utf8(text).map_err(|_| "is no UTF-8".to_owned())?;
+    check_json(&text)?;
+    Ok(text)
+}
+
+fn check_json(text: &str) -> Result<(), String> {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| format!("holds no JSON value: {error}"))?;
+    // The check above does not recurse; those who read the value later do.
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth -= 1,
+            _ => {}
+        }
+        if depth > DEPTH {
+            return Err(format!("is nested deeper than {DEPTH} levels"));
+        }
+    }
+    Ok(())
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+}
+
+fn remove(path: &Path) {
+    // What cannot be removed stays; the next attempt has another name.
+    if std::fs::remove_file(path).is_err() {
+        let _ = std::fs::remove_dir_all(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_file_is_taken_once_and_never_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::open(folder.path()).unwrap();
+        assert_eq!(run.take_output("a.1"), None);
+        let put = |text: &[u8]| std::fs::write(run.output_path("a.1"), text).unwrap();
+        put(b" {\"n\": [1]}\n");
+        assert_eq!(run.take_output("a.1"), Some(Ok(" {\"n\": [1]}\n".to_owned())));
+        assert_eq!(run.take_output("a.1"), None);
+        let nested = ["[".repeat(1000), "]".repeat(1000)].concat();
+        for bad in ["", "{", "1 2", "NaN", nested.as_str()] {
+            put(bad.as_bytes());
+            assert!(run.take_output("a.1").unwrap().is_err(), "{bad:.10}");
+        }
+        put(br#"["]]]]", "\"[[["]"#);
+        assert!(run.take_output("a.1").unwrap().is_ok());
+        std::os::unix::fs::symlink("/etc/hostname", run.output_path("a.1")).unwrap();
+        assert!(run.take_output("a.1").unwrap().unwrap_err().contains("symbolic link"));
+        std::fs::create_dir_all(Path::new(&run.output_path("a.1")).join("x")).unwrap();
+        assert!(run.take_output("a.1").unwrap().unwrap_err().contains("no regular file"));
+        assert_eq!(run.take_output("a.1"), None);
+    }
+
+    #[test]
+    fn what_a_dead_engine_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::open(folder.path()).unwrap();
+        let path = run.put_deps("a.1", Some("{\"x\":1}")).unwrap();
+        let run = RunDir::open(folder.path()).unwrap();
+        assert!(!Path::new(&path).exists());
+        assert_eq!(std::fs::read_to_string(run.put_deps("a.1", None).unwrap()).unwrap(), "{}");
+    }
+}
