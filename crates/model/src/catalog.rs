@@ -89,3 +89,147 @@ pub enum Tier {
     Cheap,
     Expensive,
 }
+
+/// Tokens of one call or of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Tokens {
+    pub input: u64,
+    pub output: u64,
+    pub cache_read: u64,
+    pub cache_write: u64,
+}
+
+/// Extra executions of a task on a cheap model.
+const CHEAP_RETRIES: u32 = 10;
+/// The same for every other model, known or not.
+const OTHER_RETRIES: u32 = 3;
+
+impl ModelTable {
+    /// The entry of a model: by exact name, else by the longest key that is a word part of the name, so that
+    /// `claude-haiku-4.5` is `haiku` and `gemini` is not `mini`.
+    pub fn lookup(&self, model: &str) -> Option<&ModelEntry> {
+        if let Some(entry) = self.entries.get(model) {
+            return Some(entry);
+        }
+        let model = model.to_lowercase();
+        let part = |key: &str| is_word_part(&key.to_lowercase(), &model);
+        self.entries.iter().filter(|(key, _)| part(key)).max_by_key(|(key, _)| key.len()).map(|(_, entry)| entry)
+    }
+
+    /// What the tokens cost in US dollars; `None` where a price that is needed is unknown.
+    pub fn price(&self, model: &str, tokens: Tokens) -> Option<f64> {
+        let entry = self.lookup(model)?;
+        let input = entry.input_usd_per_mtok;
+        let of = |count: u64, price: Option<f64>| if count == 0 { Some(0.0) } else { Some(count as f64 * price?) };
+        let sum = of(tokens.input, input)?
+            + of(tokens.output, entry.output_usd_per_mtok)?
+            + of(tokens.cache_read, entry.cache_read_usd_per_mtok.or(input.map(|p| p * 0.1)))?
+            + of(tokens.cache_write, entry.cache_write_usd_per_mtok.or(input.map(|p| p * 1.25)))?;
+        Some(sum / 1e6)
+    }
+
+    /// Extra executions of an agent task that says nothing about retries.
+    pub fn default_retries(&self, model: Option<&str>) -> u32 {
+        match model.and_then(|model| self.lookup(model)).map(|entry| entry.tier) {
+            Some(Tier::Cheap) => CHEAP_RETRIES,
+            _ => OTHER_RETRIES,
+        }
+    }
+}
+
+fn is_word_part(key: &str, name: &str) -> bool {
+    if key.is_empty() {
+        return false;
+    }
+    name.match_indices(key).any(|(at, _)| {
+        let letter = |c: Option<char>| c.is_some_and(char::is_alphabetic);
+        !letter(name[..at].chars().next_back()) && !letter(name[at + key.len()..].chars().next())
+    })
+}
+
+impl Catalog {
+    /// What is known where nothing is configured.
+    pub fn builtin() -> Self {
+        Catalog {
+            agents: builtin_agents(),
+            clis: BUILTIN_CLIS.iter().map(|cli| (*cli).to_owned()).collect(),
+            models: builtin_models(),
+            ..Catalog::default()
+        }
+    }
+}
+
+/// Agent CLIs that need no configuration.
+pub const BUILTIN_CLIS: &[&str] = &["claude", "codex", "gemini", "opencode"];
+
+/// Agents that need no definition: `general` and the roles that workflows name most. They differ by nothing but
+/// their purpose: no prompt of ours is put before the user's.
+pub fn builtin_agents() -> BTreeMap<String, AgentDefinition> {
+    let roles = [
+        ("general", "any task"),
+        ("code-explorer", "reads a code base and reports"),
+        ("requirements-analyst", "collects and orders requirements"),
+        ("architect-supreme", "designs solutions"),
+        ("coder", "writes code"),
+        ("unit-tester", "writes tests"),
+        ("test-runner", "runs tests and reports"),
+    ];
+    let definition = |purpose: &str| AgentDefinition { description: Some(purpose.to_owned()), ..Default::default() };
+    roles.iter().map(|(name, purpose)| ((*name).to_owned(), definition(purpose))).collect()
+}
+
+/// Families of models with their tiers and, where they are public and stable, prices.
+pub fn builtin_models() -> ModelTable {
+    let families = [
+        ("haiku", Tier::Cheap, Some((1.0, 5.0))),
+        ("sonnet", Tier::Expensive, Some((3.0, 15.0))),
+        ("opus", Tier::Expensive, Some((5.0, 25.0))),
+        ("mini", Tier::Cheap, None),
+        ("nano", Tier::Cheap, None),
+        ("flash", Tier::Cheap, None),
+        ("local", Tier::Cheap, None),
+    ];
+    let entry = |tier, price: Option<(f64, f64)>| ModelEntry {
+        tier,
+        input_usd_per_mtok: price.map(|p| p.0),
+        output_usd_per_mtok: price.map(|p| p.1),
+        cache_read_usd_per_mtok: None,
+        cache_write_usd_per_mtok: None,
+    };
+    let entries = families.iter().map(|(name, tier, price)| ((*name).to_owned(), entry(*tier, *price)));
+    ModelTable { entries: entries.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_are_found_by_word_parts() {
+        let table = builtin_models();
+        let tier = |name| table.lookup(name).map(|e| e.tier);
+        assert_eq!(tier("claude-haiku-4.5"), Some(Tier::Cheap));
+        assert_eq!(tier("gpt-5-mini"), Some(Tier::Cheap));
+        assert_eq!(tier("gemini-2.5-flash"), Some(Tier::Cheap));
+        assert_eq!(tier("gemini-2.5-pro"), None);
+        assert_eq!(tier("mystery-model-1"), None);
+        assert_eq!(tier("SONNET"), Some(Tier::Expensive));
+        assert_eq!(table.default_retries(Some("haiku")), 10);
+        assert_eq!(table.default_retries(Some("gemini-2.5-pro")), 3);
+        assert_eq!(table.default_retries(None), 3);
+    }
+
+    #[test]
+    fn prices() {
+        let table = builtin_models();
+        let tokens = Tokens { input: 3421, output: 1205, ..Tokens::default() };
+        let cost = table.price("claude-sonnet-4.5", tokens).expect("sonnet has a price");
+        assert!((cost - 0.028338).abs() < 1e-12, "{cost}");
+        let cached = Tokens { cache_read: 1_000_000, cache_write: 1_000_000, ..Tokens::default() };
+        let cost = table.price("sonnet", cached).expect("sonnet has a price");
+        assert!((cost - 4.05).abs() < 1e-12, "{cost}");
+        assert_eq!(table.price("gpt-5-mini", tokens), None);
+        assert_eq!(table.price("mystery", tokens), None);
+    }
+}

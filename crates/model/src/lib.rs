@@ -2,5 +2,18 @@
 //! brings texts and a [`catalog::Catalog`] of what is known outside the file.
 
 pub mod catalog;
+pub mod diagnostic;
+mod graph;
+mod hash;
+mod keys;
+mod lint;
+pub mod quantity;
+pub mod read;
+mod references;
+pub mod syntax;
 pub mod template;
+mod unsupported;
 pub mod workflow;
+
+pub use diagnostic::{Diagnostic, Severity};
+pub use read::{NoSources, Parsed, Sources, parse};

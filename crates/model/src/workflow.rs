@@ -327,3 +327,40 @@ impl Task {
         matches!(self.kind, TaskKind::Code(_)) && !self.side_effects
     }
 }
+
+impl InputType {
+    /// The words of `type:`.
+    pub(crate) const WORDS: &'static [(&'static str, InputType)] = &[
+        ("string", InputType::String),
+        ("integer", InputType::Integer),
+        ("number", InputType::Number),
+        ("boolean", InputType::Boolean),
+        ("array", InputType::Array),
+        ("object", InputType::Object),
+    ];
+
+    /// The word of `type:`.
+    pub fn name(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, kind)| *kind == self).map_or("string", |(word, _)| word)
+    }
+
+    /// Whether a value is of this type.
+    pub fn accepts(self, value: &Value) -> bool {
+        match self {
+            InputType::String => value.is_string(),
+            InputType::Integer => value.is_i64() || value.is_u64(),
+            InputType::Number => value.is_number(),
+            InputType::Boolean => value.is_boolean(),
+            InputType::Array => value.is_array(),
+            InputType::Object => value.is_object(),
+        }
+    }
+
+    /// The value of this type that a text stands for, as in `--input n=5`; strings are taken as they are.
+    pub fn parse(self, text: &str) -> Option<Value> {
+        if self == InputType::String {
+            return Some(Value::String(text.to_owned()));
+        }
+        serde_json::from_str(text).ok().filter(|value| self.accepts(value))
+    }
+}

@@ -1,0 +1,171 @@
+//! The keys of a workflow file, place by place, and what to say of one that is not among them. It does not know what
+//! the keys mean; the readers do, and a test keeps the published schema in step with these tables.
+
+use crate::diagnostic::{Sink, quoted};
+use crate::syntax::Entry;
+
+/// Top level.
+pub(crate) const WORKFLOW: &[&str] = &[
+    "name",
+    "description",
+    "inputs",
+    "execution_mode",
+    "parallelism_level",
+    "optimization_mode",
+    "defaults",
+    "limits",
+    "agents",
+    "mcp_servers",
+    "permissions",
+    "tasks",
+    "edges",
+    "outputs",
+    "on_failure",
+];
+/// `defaults:`.
+pub(crate) const DEFAULTS: &[&str] = &["timeout", "retry", "model", "executor", "isolation"];
+/// `limits:`.
+pub(crate) const LIMITS: &[&str] = &["max_parallelism", "budget"];
+/// One of `inputs:`.
+pub(crate) const INPUT: &[&str] = &["type", "default", "description"];
+/// One of `agents:`.
+pub(crate) const AGENT_DEFINITION: &[&str] = &["cli", "model", "skills", "tools", "system_prompt", "description"];
+/// One of `mcp_servers:`.
+pub(crate) const MCP_SERVER: &[&str] = &["command", "args", "env", "cwd", "type", "url", "headers"];
+/// One of `edges:`.
+pub(crate) const EDGE: &[&str] = &["from", "to", "type"];
+/// An object in `depends_on:`.
+pub(crate) const DEPENDENCY: &[&str] = &["task", "type"];
+/// `retry:`.
+pub(crate) const RETRY: &[&str] = &["max", "initial", "factor", "max_delay", "jitter", "on"];
+/// `estimate:`.
+pub(crate) const ESTIMATE: &[&str] = &["duration", "tokens", "cost"];
+/// `sandbox_config:`.
+pub(crate) const SANDBOX: &[&str] = &["timeout", "memoryLimit", "allowedReadPaths"];
+/// Every task.
+pub(crate) const TASK: &[&str] = &[
+    "id",
+    "name",
+    "description",
+    "depends_on",
+    "dependencies",
+    "priority",
+    "timeout",
+    "retry",
+    "retryable",
+    "side_effects",
+    "when",
+    "foreach",
+    "max_parallel",
+    "output_format",
+    "output_schema",
+    "executor",
+    "isolation",
+    "permissions",
+    "resources",
+    "pool",
+    "writes",
+    "singleton",
+    "on_exhausted",
+    "fallback",
+    "on_doubt",
+    "compensate",
+    "saga",
+    "approval",
+    "speculate",
+    "on_soft_failure",
+    "estimate",
+    "cache",
+    "phase",
+    "env",
+    "cwd",
+    "status",
+    "level",
+];
+/// Agent tasks.
+pub(crate) const AGENT: &[&str] = &["prompt", "agent", "model", "skills", "context", "inputs"];
+/// Tool tasks.
+pub(crate) const TOOL: &[&str] = &["tool", "arguments"];
+/// Code tasks.
+pub(crate) const CODE: &[&str] = &["type", "code", "code_file", "context", "intent", "sandbox_config"];
+/// Shell tasks.
+pub(crate) const SHELL: &[&str] = &["run"];
+/// Approval gates.
+pub(crate) const APPROVAL: &[&str] = &["approve", "expires", "on_expire"];
+/// Sub-workflows.
+pub(crate) const SUBWORKFLOW: &[&str] = &["workflow", "inputs"];
+/// Aggregates.
+pub(crate) const AGGREGATE: &[&str] = &["aggregate"];
+
+/// Tells of a key that means nothing at its place. `place` reads like "a shell task".
+pub(crate) fn unknown(entry: &Entry<'_>, place: &str, known: &[&[&'static str]], sink: &mut Sink<'_>) {
+    let key = &*entry.key;
+    let all = || known.iter().flat_map(|keys| keys.iter().copied());
+    let note = sink.error("unknown-key", entry.key_span, format!("unknown key {} in {place}", quoted(key)));
+    let snake = snake_case(key);
+    if let Some(right) = all().find(|k| *k == snake || same_letters(k, key)) {
+        note.help(format!("did you mean `{right}`?"));
+    } else if let Some(near) = nearest(key, all()) {
+        note.help(format!("did you mean `{near}`?"));
+    } else if known.contains(&TOOL) {
+        note.help(format!("arguments of the tool belong under `arguments:`, as in `arguments: {{{key}: …}}`"));
+    } else {
+        let mut names: Vec<_> = all().collect();
+        names.sort_unstable();
+        names.dedup();
+        note.help(format!("known here: {}", names.join(", ")));
+    }
+}
+
+fn snake_case(key: &str) -> String {
+    let mut out = String::with_capacity(key.len() + 4);
+    for c in key.chars() {
+        if c.is_ascii_uppercase() {
+            if !out.is_empty() {
+                out.push('_');
+            }
+            out.push(c.to_ascii_lowercase());
+        } else {
+            out.push(if c == '-' { '_' } else { c });
+        }
+    }
+    out
+}
+
+/// The same but for case and separators.
+fn same_letters(a: &str, b: &str) -> bool {
+    let letters =
+        |s: &str| s.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect::<String>();
+    letters(a) == letters(b)
+}
+
+/// The closest of the known words, if one is close enough to have been meant. Restricted Damerau-Levenshtein distance;
+/// at most a third of the word may differ. Looks at no more than 10,000 words.
+pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > 64 {
+        return None;
+    }
+    let allowed = (word.chars().count() / 3).max(1);
+    let scored = known.take(10_000).filter(|k| k.len().abs_diff(word.len()) <= allowed * 4);
+    scored.map(|k| (distance(word, k), k)).filter(|(d, _)| *d <= allowed).min().map(|(_, k)| k)
+}
+
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    rows[0] = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let change = usize::from(a[i - 1] != b[j - 1]);
+            let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + change);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[a.len()][b.len()]
+}

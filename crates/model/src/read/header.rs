@@ -1,0 +1,272 @@
+//! Everything of a workflow file but its tasks: parameters, modes, limits, defaults, agents, servers. It does not
+//! know the graph.
+
+use std::collections::BTreeMap;
+
+use super::fields::{self, BareNumber};
+use super::retry::PartialRetry;
+use crate::catalog::{AgentDefinition, Catalog};
+use crate::diagnostic::{Sink, quoted};
+use crate::keys;
+use crate::syntax::{Entry, Node};
+use crate::unsupported::{self, Place};
+use crate::workflow::{
+    ExecutionMode, InputDeclaration, InputType, Isolation, McpServer, OptimizationMode, ParallelismLevel,
+};
+
+/// What tasks need to know of the rest of the file.
+#[derive(Default)]
+pub(super) struct Header {
+    pub(super) name: Option<String>,
+    pub(super) description: Option<String>,
+    pub(super) inputs: Vec<InputDeclaration>,
+    pub(super) mode: ExecutionMode,
+    pub(super) parallelism: ParallelismLevel,
+    pub(super) optimization: OptimizationMode,
+    pub(super) max_parallelism: Option<u32>,
+    pub(super) defaults: Defaults,
+    /// The file's agents; the catalog is asked for others.
+    pub(super) agents: BTreeMap<String, AgentDefinition>,
+    /// The file's servers over the catalog's.
+    pub(super) servers: BTreeMap<String, McpServer>,
+    /// Servers that are declared but faulty; tasks that use them get no second diagnostic.
+    pub(super) faulty_servers: Vec<String>,
+}
+
+/// `defaults:`.
+#[derive(Default)]
+pub(super) struct Defaults {
+    pub(super) timeout: Option<std::time::Duration>,
+    pub(super) retry: PartialRetry,
+    pub(super) model: Option<String>,
+    pub(super) isolation: Option<Isolation>,
+}
+
+pub(super) const LEVELS: &[(&str, ParallelismLevel)] = &[
+    ("low", ParallelismLevel::Low),
+    ("medium", ParallelismLevel::Medium),
+    ("high", ParallelismLevel::High),
+    ("unlimited", ParallelismLevel::Unlimited),
+];
+pub(super) const MODES: &[(&str, ExecutionMode)] = &[
+    ("sequential", ExecutionMode::Sequential),
+    ("waves", ExecutionMode::Waves),
+    ("parallel", ExecutionMode::Parallel),
+    ("adaptive", ExecutionMode::Adaptive),
+];
+pub(super) const OPTIMIZATIONS: &[(&str, OptimizationMode)] = &[
+    ("none", OptimizationMode::None),
+    ("balanced", OptimizationMode::Balanced),
+    ("aggressive", OptimizationMode::Aggressive),
+];
+
+/// Agents' executors; tasks of other kinds are `local`.
+const EXECUTORS: &[&str] = &["process", "worktree", "task_tool"];
+
+pub(super) fn read(entries: &[Entry<'_>], catalog: &Catalog, sink: &mut Sink<'_>) -> Header {
+    let mut header = Header { servers: catalog.mcp_servers.clone(), ..Header::default() };
+    for entry in entries {
+        let (key, node) = (&*entry.key, &entry.value);
+        match key {
+            "name" => header.name = fields::plain_text(key, node, sink).map(str::to_owned),
+            "description" => header.description = fields::text(key, node, sink).map(str::to_owned),
+            "inputs" => header.inputs = inputs(node, sink),
+            "execution_mode" => header.mode = fields::choice(key, node, MODES, sink).unwrap_or_default(),
+            "parallelism_level" => header.parallelism = fields::choice(key, node, LEVELS, sink).unwrap_or_default(),
+            "optimization_mode" => {
+                let word = node.text().unwrap_or_default();
+                if !unsupported::value(Place::Workflow, key, word, node.span, sink) {
+                    header.optimization = fields::choice(key, node, OPTIMIZATIONS, sink).unwrap_or_default();
+                }
+            }
+            "defaults" => header.defaults = defaults(node, sink),
+            "limits" => limits(node, &mut header, sink),
+            "agents" => agents(node, catalog, &mut header, sink),
+            "mcp_servers" => servers(node, &mut header, sink),
+            "on_failure" => {
+                let word = node.text().unwrap_or_default();
+                if !unsupported::value(Place::Workflow, key, word, node.span, sink) {
+                    fields::choice(key, node, &[("continue", ())], sink);
+                }
+            }
+            "tasks" | "edges" | "outputs" => {}
+            _ if unsupported::key(Place::Workflow, key, entry.key_span, sink) => {}
+            _ => keys::unknown(entry, "a workflow", &[keys::WORKFLOW], sink),
+        }
+    }
+    header
+}
+
+fn inputs(node: &Node<'_>, sink: &mut Sink<'_>) -> Vec<InputDeclaration> {
+    let entries = fields::map("inputs", node, sink).unwrap_or_default();
+    entries.iter().filter_map(|entry| input(entry, sink)).collect()
+}
+
+fn input(entry: &Entry<'_>, sink: &mut Sink<'_>) -> Option<InputDeclaration> {
+    let name = &*entry.key;
+    if name.is_empty() || name.contains(['[', ']', '\n']) {
+        sink.error("bad-id", entry.key_span, format!("{} is no name of a parameter", quoted(name)));
+        return None;
+    }
+    let mut declared =
+        InputDeclaration { name: name.to_owned(), kind: InputType::String, default: None, description: None };
+    let mut default = None;
+    for field in fields::map(name, &entry.value, sink)? {
+        let (key, node) = (&*field.key, &field.value);
+        match key {
+            "type" => declared.kind = fields::choice(key, node, InputType::WORDS, sink)?,
+            "default" => default = Some(node),
+            "description" => declared.description = fields::text(key, node, sink).map(str::to_owned),
+            _ => keys::unknown(field, "a parameter", &[keys::INPUT], sink),
+        }
+    }
+    if let Some(node) = default {
+        let value = node.to_json();
+        if !declared.kind.accepts(&value) {
+            fields::bad_type("default", &format!("of type {}", declared.kind.name()), node, sink);
+        }
+        declared.default = Some(value);
+    }
+    Some(declared)
+}
+
+fn defaults(node: &Node<'_>, sink: &mut Sink<'_>) -> Defaults {
+    let mut defaults = Defaults::default();
+    for entry in fields::map("defaults", node, sink).unwrap_or_default() {
+        let (key, node) = (&*entry.key, &entry.value);
+        match key {
+            "timeout" => defaults.timeout = fields::limit(key, node, BareNumber::Seconds, sink),
+            "retry" => defaults.retry = super::retry::read(node, sink),
+            "model" => defaults.model = fields::plain_text(key, node, sink).map(str::to_owned),
+            "executor" => {
+                executor(node, sink);
+            }
+            "isolation" => defaults.isolation = isolation(node, sink),
+            _ => keys::unknown(entry, "the defaults", &[keys::DEFAULTS], sink),
+        }
+    }
+    defaults
+}
+
+/// The executor of an agent task.
+pub(super) fn executor(node: &Node<'_>, sink: &mut Sink<'_>) -> Option<&'static str> {
+    let name = fields::text("executor", node, sink)?;
+    if unsupported::value(Place::Task, "executor", name, node.span, sink) {
+        return None;
+    }
+    let known = EXECUTORS.iter().find(|e| **e == name);
+    if known.is_none() {
+        sink.error("unknown-executor", node.span, format!("{} is no executor", quoted(name)))
+            .help(format!("one of {}", EXECUTORS.join(", ")));
+    }
+    known.copied()
+}
+
+pub(super) fn isolation(node: &Node<'_>, sink: &mut Sink<'_>) -> Option<Isolation> {
+    let word = node.text().unwrap_or_default();
+    if unsupported::value(Place::Task, "isolation", word, node.span, sink) {
+        return None;
+    }
+    fields::choice("isolation", node, &[("none", Isolation::None), ("process", Isolation::Process)], sink)
+}
+
+fn limits(node: &Node<'_>, header: &mut Header, sink: &mut Sink<'_>) {
+    for entry in fields::map("limits", node, sink).unwrap_or_default() {
+        let (key, node) = (&*entry.key, &entry.value);
+        match key {
+            "max_parallelism" => {
+                let most = fields::integer(key, node, (1, 10_000), sink);
+                header.max_parallelism = most.and_then(|n| u32::try_from(n).ok());
+            }
+            _ if unsupported::key(Place::Limits, key, entry.key_span, sink) => {}
+            _ => keys::unknown(entry, "the limits", &[keys::LIMITS], sink),
+        }
+    }
+}
+
+fn agents(node: &Node<'_>, catalog: &Catalog, header: &mut Header, sink: &mut Sink<'_>) {
+    for entry in fields::map("agents", node, sink).unwrap_or_default() {
+        let mut agent = AgentDefinition::default();
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        for field in fields::map(&entry.key, &entry.value, sink).unwrap_or_default() {
+            let (key, node) = (&*field.key, &field.value);
+            match key {
+                "cli" => {
+                    agent.cli = owned(fields::plain_text(key, node, sink));
+                    if let Some(cli) = &agent.cli {
+                        known_cli(cli, catalog, node.span, sink);
+                    }
+                }
+                "model" => agent.model = owned(fields::plain_text(key, node, sink)),
+                "skills" => agent.skills = fields::texts(key, node, sink).unwrap_or_default(),
+                "tools" => agent.tools = fields::texts(key, node, sink),
+                "system_prompt" => agent.system_prompt = owned(fields::text(key, node, sink)),
+                "description" => agent.description = owned(fields::text(key, node, sink)),
+                _ => keys::unknown(field, "an agent", &[keys::AGENT_DEFINITION], sink),
+            }
+        }
+        header.agents.insert(entry.key.to_string(), agent);
+    }
+}
+
+/// Whether an agent CLI is known; an empty catalog knows nothing and judges nothing.
+pub(super) fn known_cli(cli: &str, catalog: &Catalog, span: crate::syntax::Span, sink: &mut Sink<'_>) {
+    if !catalog.clis.is_empty() && !catalog.clis.iter().any(|known| known == cli) {
+        sink.error("unknown-cli", span, format!("{} is no known agent CLI", quoted(cli)))
+            .help(format!("known: {}; others are defined in raddle.toml", catalog.clis.join(", ")));
+    }
+}
+
+fn servers(node: &Node<'_>, header: &mut Header, sink: &mut Sink<'_>) {
+    for entry in fields::map("mcp_servers", node, sink).unwrap_or_default() {
+        let name = entry.key.to_string();
+        if name.is_empty() || name.contains(':') {
+            sink.error("bad-id", entry.key_span, format!("{} is no name of a server", quoted(&name)))
+                .help("the name ends at the first `:` of a tool's name");
+        }
+        match server(entry, sink) {
+            Some(server) => {
+                header.servers.insert(name, server);
+            }
+            None => header.faulty_servers.push(name),
+        }
+    }
+}
+
+fn server(entry: &Entry<'_>, sink: &mut Sink<'_>) -> Option<McpServer> {
+    let before = sink.errors();
+    let mut command = None;
+    let mut server = McpServer { command: String::new(), args: Vec::new(), env: BTreeMap::new(), cwd: None };
+    for field in fields::map(&entry.key, &entry.value, sink)? {
+        let (key, node) = (&*field.key, &field.value);
+        match key {
+            "command" => command = fields::plain_text(key, node, sink),
+            "args" => {
+                let items = fields::list(key, node, sink).unwrap_or_default();
+                server.args = items.iter().filter_map(|i| fields::scalar_text(key, i, sink)).map(Into::into).collect();
+            }
+            "env" => {
+                for variable in fields::map(key, node, sink).unwrap_or_default() {
+                    let value = fields::scalar_text(&variable.key, &variable.value, sink);
+                    if let (true, Some(value)) = (fields::variable_name(variable, sink), value) {
+                        server.env.insert(variable.key.to_string(), value.into_owned());
+                    }
+                }
+            }
+            "cwd" => server.cwd = fields::plain_text(key, node, sink).map(str::to_owned),
+            "type" => {
+                fields::choice(key, node, &[("stdio", ())], sink);
+            }
+            _ if unsupported::key(Place::McpServer, key, field.key_span, sink) => {}
+            _ => keys::unknown(field, "an MCP server", &[keys::MCP_SERVER], sink),
+        }
+    }
+    match command {
+        Some(command) => server.command = command.to_owned(),
+        None if sink.errors() == before => {
+            sink.error("missing-key", entry.key_span, format!("the server {} has no `command`", quoted(&entry.key)));
+        }
+        None => {}
+    }
+    (sink.errors() == before).then_some(server)
+}

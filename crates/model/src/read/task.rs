@@ -1,0 +1,430 @@
+//! One task: its kind, then every key of it. It does not know the graph; it lists dependencies and references for
+//! the graph to judge.
+
+use std::time::Duration;
+
+use super::Reading;
+use super::fields::{self, BareNumber};
+use super::header::{self, Header};
+use super::kinds;
+use super::retry::{self, PartialRetry};
+use crate::diagnostic::quoted;
+use crate::keys;
+use crate::references::{self, Names, Use};
+use crate::syntax::{Data, Entry, Node, Span};
+use crate::unsupported::{self, Place};
+use crate::workflow::{Estimate, Isolation, OnDoubt, OutputFormat, Strength, Task, TaskIndex, TaskKind, Timeout};
+
+/// A task as far as it could be read, with what the graph needs of it.
+pub(super) struct Draft<'n> {
+    pub(super) id: &'n str,
+    pub(super) span: Span,
+    /// `None` when something is wrong with it.
+    pub(super) task: Option<Task>,
+    pub(super) dependencies: Vec<Edge>,
+    /// Whether it names dependencies at all, known or not.
+    pub(super) is_connected: bool,
+    pub(super) uses: Vec<Use>,
+}
+
+/// A dependency of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Edge {
+    pub(super) task: TaskIndex,
+    pub(super) strength: Strength,
+    pub(super) span: Span,
+}
+
+/// What marks a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Agent,
+    Tool,
+    Code,
+    Shell,
+    Approval,
+    Subworkflow,
+    Aggregate,
+}
+
+impl Kind {
+    fn of_key(key: &str) -> Option<Kind> {
+        Some(match key {
+            "prompt" | "agent" => Kind::Agent,
+            "tool" => Kind::Tool,
+            "type" | "code" | "code_file" => Kind::Code,
+            "run" => Kind::Shell,
+            "approve" => Kind::Approval,
+            "workflow" => Kind::Subworkflow,
+            "aggregate" => Kind::Aggregate,
+            _ => return None,
+        })
+    }
+
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Kind::Agent => keys::AGENT,
+            Kind::Tool => keys::TOOL,
+            Kind::Code => keys::CODE,
+            Kind::Shell => keys::SHELL,
+            Kind::Approval => keys::APPROVAL,
+            Kind::Subworkflow => keys::SUBWORKFLOW,
+            Kind::Aggregate => keys::AGGREGATE,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Kind::Agent => "an agent task",
+            Kind::Tool => "a tool task",
+            Kind::Code => "a code task",
+            Kind::Shell => "a shell task",
+            Kind::Approval => "an approval gate",
+            Kind::Subworkflow => "a sub-workflow",
+            Kind::Aggregate => "an aggregate",
+        }
+    }
+}
+
+/// What was read of the keys that every kind has.
+#[derive(Default)]
+struct Common {
+    name: Option<String>,
+    description: Option<String>,
+    priority: i32,
+    timeout: Option<Duration>,
+    retry: PartialRetry,
+    retryable: Option<bool>,
+    side_effects: Option<bool>,
+    output_format: OutputFormat,
+    output_schema: Option<serde_json::Value>,
+    executor: Option<&'static str>,
+    isolation: Option<Isolation>,
+    on_doubt: Option<OnDoubt>,
+    estimate: Estimate,
+    env: Vec<(String, crate::template::Template)>,
+    cwd: Option<String>,
+}
+
+pub(super) fn read<'n>(
+    entries: &'n [Entry<'_>],
+    id: &'n str,
+    span: Span,
+    header: &Header,
+    names: &Names<'_>,
+    cx: &mut Reading<'_, '_>,
+) -> Draft<'n> {
+    let errors = cx.sink.errors();
+    let mut draft = Draft { id, span, task: None, dependencies: Vec::new(), is_connected: false, uses: Vec::new() };
+    let kind = kind(entries, span, cx);
+    let common = common(entries, kind, names, &mut draft, cx);
+    let mut body = kinds::Body { entries, header, names, uses: &mut draft.uses, cx };
+    let name = common.name.unwrap_or_else(|| id.to_owned());
+    let read = match kind {
+        Some(Kind::Agent) => body.agent(&name).map(|agent| (TaskKind::Agent(Box::new(agent)), true, "process")),
+        Some(Kind::Tool) => body.tool().map(|tool| (TaskKind::Tool(Box::new(tool)), true, "local")),
+        Some(Kind::Code) => body.code(span).map(|code| (TaskKind::Code(Box::new(code)), false, "local")),
+        Some(Kind::Shell) => body.shell().map(|shell| (TaskKind::Shell(shell), true, "local")),
+        // These kinds have been refused already; their references are judged all the same.
+        _ => {
+            body.other_references();
+            None
+        }
+    };
+    let Some((kind, effects_by_kind, executor_by_kind)) = read.filter(|_| cx.sink.errors() == errors) else {
+        return draft;
+    };
+    let side_effects = common.side_effects.unwrap_or(effects_by_kind);
+    let (line, column) = cx.sink.position(entries.first().map_or(span, |e| e.key_span));
+    draft.task = Some(Task {
+        id: id.to_owned(),
+        name,
+        description: common.description,
+        depends_on: Vec::new(),
+        priority: common.priority,
+        level: 0,
+        timeout: timeout(&kind, common.timeout.or(header.defaults.timeout)),
+        retry: common.retry.complete(common.retryable, &header.defaults.retry, retries(&kind, cx)),
+        side_effects,
+        output_format: common.output_format,
+        output_schema: common.output_schema,
+        env: common.env,
+        cwd: common.cwd,
+        on_doubt: common.on_doubt.unwrap_or(if side_effects { OnDoubt::Ask } else { OnDoubt::Rerun }),
+        estimate: common.estimate,
+        executor: common.executor.unwrap_or(executor_by_kind).to_owned(),
+        isolation: common.isolation.or(header.defaults.isolation).unwrap_or(Isolation::Process),
+        hash: crate::hash::task(entries, &kind),
+        kind,
+        line,
+        column,
+    });
+    draft
+}
+
+fn kind(entries: &[Entry<'_>], span: Span, cx: &mut Reading<'_, '_>) -> Option<Kind> {
+    let mut marks: Vec<(Kind, &str)> = Vec::new();
+    for entry in entries {
+        if let Some(kind) = Kind::of_key(&entry.key).filter(|kind| marks.iter().all(|(k, _)| k != kind)) {
+            marks.push((kind, &entry.key));
+        }
+    }
+    match marks.as_slice() {
+        [(kind, _)] => Some(*kind),
+        [] => {
+            cx.sink
+                .error("missing-key", span, "nothing says what this task does")
+                .help("give it one of prompt, agent, tool, type: code_execution, run");
+            None
+        }
+        _ => {
+            let keys: Vec<_> = marks.iter().map(|(_, key)| format!("`{key}`")).collect();
+            cx.sink
+                .error("ambiguous-kind", span, format!("{} cannot stand together in one task", keys.join(" and ")))
+                .help("a task is exactly one of agent, tool, code and shell; split it");
+            None
+        }
+    }
+}
+
+fn common(
+    entries: &[Entry<'_>],
+    kind: Option<Kind>,
+    names: &Names<'_>,
+    draft: &mut Draft<'_>,
+    cx: &mut Reading<'_, '_>,
+) -> Common {
+    let mut common = Common::default();
+    let mut spellings: [Option<&Entry<'_>>; 2] = [None, None];
+    for entry in entries {
+        let (key, node) = (&*entry.key, &entry.value);
+        let sink = &mut cx.sink;
+        match key {
+            "id" => {}
+            "name" => common.name = fields::plain_text(key, node, sink).map(str::to_owned),
+            "description" => common.description = fields::text(key, node, sink).map(str::to_owned),
+            "depends_on" => spellings[0] = Some(entry),
+            "dependencies" => spellings[1] = Some(entry),
+            "priority" => {
+                let bounds = (i64::from(i32::MIN), i64::from(i32::MAX));
+                common.priority = fields::integer(key, node, bounds, sink).unwrap_or(0) as i32;
+            }
+            "timeout" => common.timeout = fields::limit(key, node, BareNumber::Seconds, sink),
+            "retry" => common.retry = retry::read(node, sink),
+            "retryable" => common.retryable = fields::boolean(key, node, sink),
+            "side_effects" => common.side_effects = fields::boolean(key, node, sink),
+            "output_format" => {
+                let words = [("text", OutputFormat::Text), ("json", OutputFormat::Json), ("none", OutputFormat::None)];
+                common.output_format = fields::choice(key, node, &words, sink).unwrap_or_default();
+            }
+            "output_schema" => common.output_schema = cx.schema(node),
+            "executor" => common.executor = executor(kind, node, cx),
+            "isolation" => common.isolation = header::isolation(node, sink),
+            "on_doubt" => {
+                let word = node.text().unwrap_or_default();
+                if !unsupported::value(Place::Task, key, word, node.span, sink) {
+                    let words = [("rerun", OnDoubt::Rerun), ("ask", OnDoubt::Ask), ("fail", OnDoubt::Fail)];
+                    common.on_doubt = fields::choice(key, node, &words, sink);
+                }
+            }
+            "on_exhausted" => {
+                let word =
+                    node.text().unwrap_or(if matches!(node.data, Data::Map(_)) { unsupported::MAPPING } else { "" });
+                if !unsupported::value(Place::Task, key, word, node.span, sink) {
+                    fields::choice(key, node, &[("fail", ())], sink);
+                }
+            }
+            "estimate" => common.estimate = estimate(node, cx),
+            "env" | "cwd" if !matches!(kind, Some(Kind::Agent | Kind::Shell) | None) => {
+                let words = kind.map_or("", Kind::words);
+                sink.error("unknown-key", entry.key_span, format!("`{key}` means nothing for {words}"))
+                    .help("only shell and agent tasks have a process of their own");
+            }
+            "env" => common.env = env(node, names, &mut draft.uses, cx),
+            "cwd" => common.cwd = fields::plain_text(key, node, sink).map(str::to_owned),
+            "status" | "level" => {
+                sink.warning("ignored-key", entry.key_span, format!("`{key}` is computed; the value given is ignored"))
+                    .help("remove it");
+            }
+            _ => other(entry, kind, names, draft, cx),
+        }
+    }
+    dependencies(spellings, names, draft, cx);
+    common
+}
+
+/// A key that is not common to all kinds, or not built yet, or unknown.
+fn other(entry: &Entry<'_>, kind: Option<Kind>, names: &Names<'_>, draft: &mut Draft<'_>, cx: &mut Reading<'_, '_>) {
+    let key = &*entry.key;
+    if matches!(key, "when" | "foreach")
+        && let Some(text) = fields::text(key, &entry.value, &mut cx.sink)
+    {
+        references::text_template(text, entry.value.span, names, &mut draft.uses, &mut cx.sink);
+    }
+    if unsupported::key(Place::Task, key, entry.key_span, &mut cx.sink) {
+        return;
+    }
+    match kind {
+        Some(kind) if kind.keys().contains(&key) => {}
+        Some(kind) => keys::unknown(entry, kind.words(), &[kind.keys(), keys::TASK], &mut cx.sink),
+        None => {
+            let all = [
+                keys::AGENT,
+                keys::TOOL,
+                keys::CODE,
+                keys::SHELL,
+                keys::APPROVAL,
+                keys::SUBWORKFLOW,
+                keys::AGGREGATE,
+                keys::TASK,
+            ];
+            if !all.iter().any(|keys| keys.contains(&key)) {
+                keys::unknown(entry, "a task", &all, &mut cx.sink);
+            }
+        }
+    }
+}
+
+fn executor(kind: Option<Kind>, node: &Node<'_>, cx: &mut Reading<'_, '_>) -> Option<&'static str> {
+    if matches!(kind, Some(Kind::Tool | Kind::Code | Kind::Shell)) {
+        return fields::choice("executor", node, &[("local", "local")], &mut cx.sink);
+    }
+    header::executor(node, &mut cx.sink)
+}
+
+fn estimate(node: &Node<'_>, cx: &mut Reading<'_, '_>) -> Estimate {
+    let mut estimate = Estimate::default();
+    let sink = &mut cx.sink;
+    for entry in fields::map("estimate", node, sink).unwrap_or_default() {
+        let (key, node) = (&*entry.key, &entry.value);
+        match key {
+            "duration" => estimate.duration = fields::duration(key, node, BareNumber::Seconds, sink),
+            "tokens" => {
+                let tokens = fields::integer(key, node, (0, 1_000_000_000_000), sink);
+                estimate.tokens = tokens.map(i64::unsigned_abs);
+            }
+            "cost" => estimate.cost_usd = fields::number(key, node, (0.0, 1e9), sink),
+            _ => keys::unknown(entry, "an estimate", &[keys::ESTIMATE], sink),
+        }
+    }
+    estimate
+}
+
+fn env(
+    node: &Node<'_>,
+    names: &Names<'_>,
+    uses: &mut Vec<Use>,
+    cx: &mut Reading<'_, '_>,
+) -> Vec<(String, crate::template::Template)> {
+    let entries = fields::map("env", node, &mut cx.sink).unwrap_or_default();
+    let mut env = Vec::with_capacity(entries.len());
+    for variable in entries {
+        let is_name = fields::variable_name(variable, &mut cx.sink);
+        if let Some(text) = fields::scalar_text(&variable.key, &variable.value, &mut cx.sink).filter(|_| is_name) {
+            let value = references::text_template(&text, variable.value.span, names, uses, &mut cx.sink);
+            env.push((variable.key.to_string(), value));
+        }
+    }
+    env
+}
+
+fn dependencies(
+    spellings: [Option<&Entry<'_>>; 2],
+    names: &Names<'_>,
+    draft: &mut Draft<'_>,
+    cx: &mut Reading<'_, '_>,
+) {
+    let mut read = spellings.iter().flatten().map(|entry| (entry.key_span, edges(entry, names, draft, cx)));
+    let Some((_, first)) = read.next() else { return };
+    let second = read.next();
+    drop(read);
+    if let Some((span, second)) = second {
+        let plain = |edges: &[Edge]| {
+            let mut pairs: Vec<_> = edges.iter().map(|e| (e.task, e.strength)).collect();
+            pairs.sort_unstable();
+            pairs.dedup();
+            pairs
+        };
+        if plain(&first) != plain(&second) {
+            cx.sink
+                .error("conflicting-keys", span, "`depends_on` and `dependencies` say different things")
+                .help("keep one of them");
+        }
+    }
+    draft.dependencies = first;
+}
+
+fn edges(entry: &Entry<'_>, names: &Names<'_>, draft: &mut Draft<'_>, cx: &mut Reading<'_, '_>) -> Vec<Edge> {
+    let items = fields::list(&entry.key, &entry.value, &mut cx.sink).unwrap_or_default();
+    draft.is_connected |= !items.is_empty();
+    let mut edges = Vec::with_capacity(items.len());
+    for item in items {
+        let mut strength = Some(Strength::Hard);
+        let target = match &item.data {
+            Data::Map(fields) => {
+                let mut target = None;
+                for field in fields {
+                    match &*field.key {
+                        "task" => target = Some(&field.value),
+                        "type" => strength = self::strength(&field.value, cx),
+                        _ => keys::unknown(field, "a dependency", &[keys::DEPENDENCY], &mut cx.sink),
+                    }
+                }
+                if target.is_none() {
+                    cx.sink.error("missing-key", item.span, "the dependency has no `task`");
+                }
+                target
+            }
+            _ => Some(item),
+        };
+        let Some(target) = target else { continue };
+        let Some(name) = fields::text(&entry.key, target, &mut cx.sink) else { continue };
+        if name == draft.id {
+            self_dependency(name, target.span, cx);
+            continue;
+        }
+        let Some(task) = cx.task_named(name, draft.id, target.span, names) else { continue };
+        if let Some(strength) = strength {
+            edges.push(Edge { task, strength, span: target.span });
+        }
+    }
+    edges
+}
+
+pub(super) fn self_dependency(name: &str, span: Span, cx: &mut Reading<'_, '_>) {
+    let note = cx.sink.error("self-dependency", span, format!("{} depends on itself", quoted(name)));
+    note.help("remove the dependency");
+}
+
+pub(super) fn strength(node: &Node<'_>, cx: &mut Reading<'_, '_>) -> Option<Strength> {
+    let word = fields::text("type", node, &mut cx.sink)?;
+    match word {
+        "hard" => Some(Strength::Hard),
+        "soft" => Some(Strength::Soft),
+        _ => {
+            let message = format!("an edge is `hard` or `soft`, not {}", quoted(word));
+            cx.sink.error("bad-edge-type", node.span, message).help("hard edges block on failure, soft ones only wait");
+            None
+        }
+    }
+}
+
+/// What a plan shows for a task without a timeout, and what limits it then.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+/// The wall clock of an agent whose timeout is nowhere given; its silence is limited by [`DEFAULT_TIMEOUT`].
+const AGENT_WALL: Duration = Duration::from_secs(3600);
+
+fn timeout(kind: &TaskKind, given: Option<Duration>) -> Timeout {
+    match (given, kind) {
+        (Some(wall), _) => Timeout { wall, idle: None, shown: wall },
+        (None, TaskKind::Agent(_)) => Timeout { wall: AGENT_WALL, idle: Some(DEFAULT_TIMEOUT), shown: DEFAULT_TIMEOUT },
+        (None, _) => Timeout { wall: DEFAULT_TIMEOUT, idle: None, shown: DEFAULT_TIMEOUT },
+    }
+}
+
+fn retries(kind: &TaskKind, cx: &Reading<'_, '_>) -> u32 {
+    match kind {
+        TaskKind::Agent(agent) => cx.catalog.models.default_retries(agent.model.as_deref()),
+        _ => 0,
+    }
+}

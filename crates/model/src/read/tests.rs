@@ -1,0 +1,345 @@
+//! Stories about workflow files: a text, and what is said of it.
+
+use super::*;
+use crate::workflow::{OnDoubt, ShellTask, TaskKind};
+
+/// A catalog as a project has it: built-in agents, one skill, one server.
+fn catalog() -> Catalog {
+    let mut catalog = Catalog::builtin();
+    catalog.skills.insert("rust-style".into(), "Write Rust.".into());
+    let mock =
+        crate::workflow::McpServer { command: "mock-mcp".into(), args: Vec::new(), env: Default::default(), cwd: None };
+    catalog.mcp_servers.insert("mock".into(), mock);
+    catalog
+}
+
+struct Files;
+
+impl Sources for Files {
+    fn read(&self, path: &str) -> Result<String, String> {
+        match path {
+            "ok.ts" => Ok("return 1".into()),
+            _ => Err("no such file".into()),
+        }
+    }
+}
+
+pub(super) fn read(text: &str) -> Parsed {
+    parse(text.as_bytes(), "dir/wf.yaml", &Files, &catalog())
+}
+
+fn workflow(text: &str) -> Workflow {
+    let parsed = read(text);
+    parsed.workflow.unwrap_or_else(|| panic!("{:#?}", parsed.diagnostics))
+}
+
+/// `line:column code [task] message | help`, one a line.
+fn told(parsed: &Parsed) -> String {
+    let line = |d: &Diagnostic| {
+        let task = d.task.as_ref().map(|t| format!(" [{t}]")).unwrap_or_default();
+        let help = d.help.as_ref().map(|h| format!("\n    {h}")).unwrap_or_default();
+        let severity = if d.severity == crate::Severity::Error { "" } else { "warning " };
+        format!("{}:{} {severity}{}{task} {}{help}\n", d.line, d.column, d.code, d.message)
+    };
+    parsed.diagnostics.iter().map(line).collect()
+}
+
+fn codes(text: &str) -> Vec<&'static str> {
+    read(text).diagnostics.iter().map(|d| d.code).collect()
+}
+
+fn task_codes(body: &str) -> Vec<&'static str> {
+    codes(&format!("tasks: [{{id: a, run: 'true'}}, {{id: t, depends_on: [a], {body}}}]"))
+}
+
+#[test]
+fn twelve_faults_are_told_at_once() {
+    let parsed = read(
+        r#"
+mcp_servers: { mock: {command: mock-mcp} }
+tasks:
+  - {id: alpha, run: "echo", depends_on: [gamma]}
+  - {id: beta, run: "echo", depends_on: [alpha]}
+  - {id: gamma, run: "echo", depends_on: [beta]}
+  - {id: delta, run: "echo", depends_on: [alpha]}
+  - {id: selfish, run: "echo", depends_on: [selfish]}
+  - {id: lonely, run: "echo", depends_on: [zz]}
+  - {id: twin, run: "echo"}
+  - {id: twin, run: "echo"}
+  - {id: hired, agent: nosuch, prompt: "x"}
+  - {id: both, tool: "mock:text", arguments: {text: x}, type: code_execution, code: "return 1"}
+  - {id: important, run: "echo", priority: "high"}
+  - {id: toolish, tool: nocolon}
+  - {id: typo, run: "echo", dependson: [twin]}
+  - {id: hasty, run: "echo", timeout: -5}
+  - {id: "../x", run: "echo"}
+edges:
+  - {from: twin, to: typo, type: firm}
+"#,
+    );
+    assert!(parsed.workflow.is_none());
+    insta::assert_snapshot!(told(&parsed));
+}
+
+const SIX: &str = r#"
+tasks:
+  - id: explore-codebase
+    name: "Explore existing codebase"
+    agent: code-explorer
+    dependencies: []
+  - id: gather-requirements
+    name: "Gather requirements"
+    agent: requirements-analyst
+    dependencies: []
+  - id: design-architecture
+    name: "Design solution architecture"
+    agent: architect-supreme
+    dependencies: [explore-codebase, gather-requirements]
+  - id: implement-core
+    name: "Implement core functionality"
+    agent: coder
+    dependencies: [design-architecture]
+  - id: implement-tests
+    name: "Write test suite"
+    agent: unit-tester
+    dependencies: [design-architecture]
+  - id: run-tests
+    name: "Execute test suite"
+    agent: test-runner
+    dependencies: [implement-core, implement-tests]
+"#;
+
+#[test]
+fn six_tasks_read_without_a_word() {
+    let parsed = read(SIX);
+    assert_eq!(told(&parsed), "");
+    let workflow = parsed.workflow.expect("there was no diagnostic");
+    assert_eq!(workflow.name, "wf");
+    assert_eq!(workflow.tasks.iter().map(|t| t.level).collect::<Vec<_>>(), [0, 0, 1, 2, 2, 3]);
+    let design = &workflow.tasks[2];
+    assert_eq!(design.depends_on.iter().map(|d| d.task).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!((design.retry.max, design.timeout.shown.as_secs(), design.side_effects), (3, 300, true));
+    assert_eq!((design.timeout.wall.as_secs(), design.timeout.idle.map(|d| d.as_secs())), (3600, Some(300)));
+    let TaskKind::Agent(agent) = &design.kind else { panic!("an agent task") };
+    assert_eq!(agent.prompt, Template::Literal("Design solution architecture".into()));
+    assert!(agent.append_inputs);
+}
+
+#[test]
+fn single_faults() {
+    for (body, code) in [
+        ("type: code_execution, code: 'return 1', sandbox_config: {timeout: 5, memory: 3}", "unknown-key"),
+        ("type: code_execution, code: 'return 1', sandbox_config: {timeout: 'soon'}", "bad-duration"),
+        ("type: code_execution, code: 'return 1', limit: 3", "unknown-key"),
+        ("type: code_execution, code_file: nosuch.ts", "unreadable-file"),
+        ("type: code_execution, code: 'return 1', code_file: ok.ts", "conflicting-keys"),
+        ("type: code_execution", "missing-key"),
+        ("type: shell", "bad-value"),
+        ("code: 'return 1'", "missing-key"),
+        ("type: code_execution, code: 'return 1', context: {'a b': 1}", "bad-value"),
+        ("type: code_execution, code: 'return 1', env: {A: b}", "unknown-key"),
+        ("tool: 'mock:list_commits', limit: 1000", "unknown-key"),
+        ("tool: 'nosuch:x'", "unknown-server"),
+        ("run: 'true', timeout: 'soon'", "bad-duration"),
+        ("run: 'true', timeout: 0", "bad-duration"),
+        ("run: 'true', side_effects: 'yes please'", "bad-type"),
+        ("run: 'true', output_schema: {type: 12}", "bad-schema"),
+        ("run: 'true', output_schema: {$ref: 'http://example.invalid/x.json'}", "bad-schema"),
+        ("run: 'true', executor: process", "bad-value"),
+        ("run: 'true', env: {'A B': c}", "bad-value"),
+        ("run: 'true', env: {RADDLE_RUN_ID: c}", "bad-value"),
+        ("run: 'true', retry: {on: [exits]}", "bad-value"),
+        ("run: 'true', retry: {on: [budget]}", "bad-value"),
+        ("run: 'true', retry: 3", "bad-type"),
+        ("run: []", "bad-value"),
+        ("run: \"a\\0b\"", "bad-value"),
+        ("run: ['echo', '$OUTPUT[zz]']", "bad-reference"),
+        ("run: ['echo', '$OUTPUT[t]']", "bad-reference"),
+        ("run: ['echo', '$OUTPUT[a']", "bad-reference"),
+        ("run: ['echo', '$OUTPUT[a].x ?? nonsense']", "bad-reference"),
+        ("run: ['echo', '$INPUT[who]']", "bad-reference"),
+        ("run: 'echo $OUTPUT[a]'", "bad-reference"),
+        ("prompt: x, skills: [nosuch]", "unknown-skill"),
+        ("prompt: x, executor: nosuch", "unknown-executor"),
+        ("prompt: x, inputs: [a]", "bad-value"),
+        ("prompt: x, run: 'true'", "ambiguous-kind"),
+        ("name: 'no kind at all'", "missing-key"),
+        ("run: 'true', dependencies: []", "conflicting-keys"),
+        ("run: 'true', id: b", "duplicate-key"),
+    ] {
+        assert_eq!(task_codes(body), [code], "{body}");
+    }
+    for (text, code) in [
+        ("tasks: [{id: a, run: x, depends_on: 7}]", "bad-type"),
+        ("tasks: [{id: a, run: x}, {id: b, run: x, depends_on: [{task: a, type: firm}]}]", "bad-edge-type"),
+        ("tasks: [{id: a, run: x}, {id: b, run: x, depends_on: [a, {task: a, type: soft}]}]", "conflicting-edge"),
+        (
+            "tasks: [{id: a, run: x}, {id: b, run: x}]\nedges: [{from: a, to: b}, {from: a, to: b, type: soft}]",
+            "conflicting-edge",
+        ),
+        ("tasks: [{id: a, run: x}]\nedges: [{from: a, to: zz}]", "unknown-dependency"),
+        ("tasks: [{id: 7, run: x}]", "bad-type"),
+        ("tasks: [{run: x}]", "missing-key"),
+        ("tasks: [7]", "bad-type"),
+        ("tasks: []", "bad-value"),
+        ("tasks: {a: 1}", "bad-type"),
+        ("name: x", "missing-key"),
+        ("tasks: [{id: a, run: x}]\nlimits: {max_parallelism: 0}", "bad-value"),
+        ("tasks: [{id: a, run: x}]\ninputs: {n: {type: integer, default: x}}", "bad-type"),
+        ("tasks: [{id: a, run: x}]\nagents: {b: {cli: nosuch}}", "unknown-cli"),
+        ("tasks: [{id: a, run: x}]\nmcp_servers: {b: {args: []}}", "missing-key"),
+        ("tasks: [{id: a, run: x}]\noutputs: {b: '$OUTPUT[zz]'}", "bad-reference"),
+        ("tasks: [{id: a, run: x}]\nexecution_mode: fast", "bad-value"),
+        ("tasks: [{id: a, run: 0777}]", "syntax"),
+    ] {
+        assert_eq!(codes(text), [code], "{text}");
+    }
+}
+
+#[test]
+fn hints_name_the_way_out() {
+    for (body, hint) in [
+        ("run: x, dependsOn: [a]", "`depends_on`"),
+        ("run: x, outputSchema: {}", "`output_schema`"),
+        ("run: x, sideEffects: true", "`side_effects`"),
+        ("run: x, timout: 5", "`timeout`"),
+        ("tool: 'mock:x', limit: 7", "arguments"),
+        ("run: 'echo $OUTPUT[a]'", "$RADDLE_DEPS"),
+        ("agent: coderr", "`coder`"),
+        ("agent: nosuch", "general"),
+        ("prompt: x, executor: nosuch", "worktree"),
+    ] {
+        let text = format!("tasks: [{{id: a, run: x}}, {{id: t, depends_on: [a], {body}}}]");
+        assert!(told(&read(&text)).contains(hint), "{body}: {}", told(&read(&text)));
+    }
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_name() {
+    for (body, key) in [
+        ("run: x, when: '$OUTPUT[a] == 1'", "when"),
+        ("run: x, foreach: '$OUTPUT[a]'", "foreach"),
+        ("run: x, on_exhausted: human", "on_exhausted: human"),
+        ("run: x, on_doubt: compensate", "on_doubt: compensate"),
+        ("run: x, isolation: container", "isolation: container"),
+        ("prompt: x, executor: worktree", "executor: worktree"),
+        ("prompt: x, context: {resume: a}", "context: …"),
+        ("approve: 'Ship it?', expires: 1h", "approve"),
+        ("workflow: sub.yaml, inputs: {n: 1}", "workflow"),
+        ("aggregate: all", "aggregate"),
+        ("type: code_execution, code: 'return 1', intent: 'list'", "intent"),
+    ] {
+        let parsed = read(&format!("tasks: [{{id: a, run: x}}, {{id: t, depends_on: [a], {body}}}]"));
+        let one: Vec<_> = parsed.diagnostics.iter().map(|d| (d.code, d.task.as_deref())).collect();
+        assert_eq!(one, [("not-yet-supported", Some("t"))], "{body}");
+        assert!(parsed.diagnostics[0].message.contains(&format!("`{key}`")), "{}", told(&parsed));
+    }
+    let parsed = read("tasks: [{id: a, run: x}, {id: t, run: x, when: '$OUTPUT[a] == 1'}]");
+    assert!(parsed.diagnostics.iter().any(|d| d.code == "bad-reference" && d.task.as_deref() == Some("t")));
+    assert_eq!(
+        codes("tasks: [{id: a, run: x}]\nlimits: {budget: {usd: 1}}\non_failure: compensate"),
+        ["not-yet-supported"; 2]
+    );
+}
+
+#[test]
+fn every_listed_key_is_known() {
+    let place = |keys: &[&str], text: &dyn Fn(&str) -> String| {
+        for key in keys {
+            let parsed = read(&text(key));
+            assert!(parsed.diagnostics.iter().all(|d| d.code != "unknown-key"), "{key}: {}", told(&parsed));
+            assert!(!parsed.diagnostics.is_empty() || parsed.workflow.is_some());
+        }
+    };
+    let task = |mark: &str| {
+        let mark = mark.to_owned();
+        move |key: &str| format!("tasks: [{{id: t, {mark}, {key}: {{}}}}]")
+    };
+    place(keys::WORKFLOW, &|key| format!("{key}: 7"));
+    place(keys::LIMITS, &|key| format!("limits: {{{key}: 7}}"));
+    place(keys::DEFAULTS, &|key| format!("defaults: {{{key}: 7}}"));
+    place(keys::INPUT, &|key| format!("inputs: {{a: {{{key}: 7}}}}"));
+    place(keys::AGENT_DEFINITION, &|key| format!("agents: {{a: {{{key}: 7}}}}"));
+    place(keys::MCP_SERVER, &|key| format!("mcp_servers: {{a: {{{key}: 7}}}}"));
+    place(keys::EDGE, &|key| format!("tasks: [{{id: t, run: x}}]\nedges: [{{{key}: 7}}]"));
+    place(keys::TASK, &|key| format!("tasks: [{{run: x, {key}: {{}}}}]"));
+    place(keys::AGENT, &task("prompt: x"));
+    place(keys::TOOL, &task("tool: 'a:b'"));
+    place(keys::CODE, &task("type: code_execution"));
+    place(keys::RETRY, &|key| format!("tasks: [{{id: t, run: x, retry: {{{key}: {{}}}}}}]"));
+    place(keys::ESTIMATE, &|key| format!("tasks: [{{id: t, run: x, estimate: {{{key}: {{}}}}}}]"));
+    place(keys::SANDBOX, &|key| format!("tasks: [{{id: t, type: code_execution, sandbox_config: {{{key}: {{}}}}}}]"));
+    place(keys::DEPENDENCY, &|key| format!("tasks: [{{id: t, run: x, depends_on: [{{{key}: 7}}]}}]"));
+}
+
+#[test]
+fn defaults_by_kind() {
+    let workflow = workflow(
+        r#"
+defaults: {model: haiku}
+agents: {bird: {cli: codex, skills: [rust-style], tools: [Read]}}
+inputs: {who: {type: string, default: you}}
+tasks:
+  - {id: s, run: [echo, "$INPUT[who]", 5]}
+  - {id: g, agent: bird, depends_on: [s], skills: [rust-style]}
+  - {id: o, prompt: "see $OUTPUT[s]", model: opus, depends_on: [g], timeout: 1m, retryable: false}
+  - {id: c, type: code_execution, code: "return 1", depends_on: [o], sandbox_config: {timeout: 300, memoryLimit: 32}}
+  - {id: t, tool: "mock:a:b", depends_on: [{task: c, type: soft}], retry: {initial: 10ms}}
+  - {id: r, run: "echo $HOME $$ $OUTPUT", depends_on: [t], retryable: true, on_doubt: fail}
+"#,
+    );
+    let [s, g, o, c, t, r] = workflow.tasks.as_slice() else { panic!("six tasks") };
+    assert_eq!((s.retry.max, s.on_doubt, s.executor.as_str()), (0, OnDoubt::Ask, "local"));
+    assert!(matches!(&s.kind, TaskKind::Shell(ShellTask::Argv(argv)) if argv.len() == 3));
+    let TaskKind::Agent(agent) = &g.kind else { panic!("an agent task") };
+    assert_eq!((g.retry.max, agent.model.as_deref(), agent.cli.as_str()), (10, Some("haiku"), "codex"));
+    assert_eq!((agent.skills.len(), agent.tools.as_deref().map(<[_]>::len)), (1, Some(1)));
+    let TaskKind::Agent(agent) = &o.kind else { panic!("an agent task") };
+    assert!(!agent.append_inputs);
+    assert_eq!((o.retry.max, o.timeout.wall.as_secs(), o.timeout.idle), (0, 60, None));
+    let TaskKind::Code(code) = &c.kind else { panic!("a code task") };
+    assert_eq!((code.sandbox_timeout.as_millis(), code.memory_limit_bytes), (300, 32 << 20));
+    assert!(c.safe_to_fail() && c.on_doubt == OnDoubt::Rerun);
+    let TaskKind::Tool(tool) = &t.kind else { panic!("a tool task") };
+    assert_eq!((tool.server.as_str(), tool.tool.as_str(), t.retry.max), ("mock", "a:b", 3));
+    assert_eq!(t.depends_on[0].strength, Strength::Soft);
+    assert_eq!((r.retry.max, r.on_doubt, r.level), (3, OnDoubt::Fail, 5));
+}
+
+#[test]
+fn warnings_do_not_stop_a_workflow() {
+    let parsed = read(
+        r#"
+tasks:
+  - {id: net, type: code_execution, code: "const r = await fetch('http://x'); return 1", level: 3}
+  - {id: fine, type: code_execution, code: "return 'fetch and process are only words here'", depends_on: [net]}
+  - {id: alone, run: x}
+"#,
+    );
+    assert!(parsed.workflow.is_some());
+    let told: Vec<_> = parsed.diagnostics.iter().map(|d| (d.code, d.task.as_deref().unwrap_or(""))).collect();
+    assert_eq!(told, [("lint-effect", "net"), ("ignored-key", "net"), ("orphan", "alone")]);
+}
+
+#[test]
+fn the_hash_is_of_the_meaning() {
+    let hash = |text: &str, name: &str| parse(text.as_bytes(), name, &Files, &catalog()).workflow.expect("valid").hash;
+    let plain = hash("tasks:\n  - id: a\n    run: x\n    priority: 5\n", "wf.yaml");
+    assert_eq!(plain, hash("# words\n\ntasks: [{priority: 5, run: 'x', id: a}]", "wf.yml"));
+    assert_eq!(plain, hash(r#"{"tasks": [{"id": "a", "run": "x", "priority": 5}]}"#, "wf.json"));
+    assert_ne!(plain, hash("tasks: [{priority: 6, run: 'x', id: a}]", "wf.yaml"));
+    assert_ne!(plain, hash("name: b\ntasks: [{priority: 5, run: 'x', id: a}]", "wf.yaml"));
+}
+
+#[test]
+fn places_are_told_in_lines_and_characters() {
+    for text in ["name: ü\ntasks: [{id: a, run: x, bäd: 1}]", "\u{feff}name: ü\r\ntasks: [{id: a, run: x, bäd: 1}]\r\n"]
+    {
+        let parsed = read(text);
+        let d = &parsed.diagnostics[0];
+        assert_eq!((d.line, d.column, &text[d.span.clone()]), (2, 25, "bäd"));
+    }
+    let json = "{\"tasks\": [\n  {\"id\": \"a\",\n   \"run\": 5}]}";
+    let d = &parse(json.as_bytes(), "-", &Files, &catalog()).diagnostics[0];
+    assert_eq!((d.line, d.column, &json[d.span.clone()]), (3, 11, "5"));
+}

@@ -1,0 +1,83 @@
+//! What the file format has and this version cannot do yet, in one table: each row is refused with an error that
+//! names it. It does not check values; a row is deleted when the behaviour is there.
+
+use crate::diagnostic::Sink;
+use crate::syntax::Span;
+
+/// Where a key stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Workflow,
+    Limits,
+    McpServer,
+    Task,
+    Code,
+}
+
+use Place::{Code, Limits, McpServer, Task, Workflow};
+
+/// Keys that are refused whatever their value.
+const KEYS: &[(Place, &str)] = &[
+    (Workflow, "permissions"),
+    (Limits, "budget"),
+    (McpServer, "url"),
+    (McpServer, "headers"),
+    (Task, "when"),
+    (Task, "foreach"),
+    (Task, "max_parallel"),
+    (Task, "permissions"),
+    (Task, "resources"),
+    (Task, "pool"),
+    (Task, "writes"),
+    (Task, "singleton"),
+    (Task, "fallback"),
+    (Task, "compensate"),
+    (Task, "saga"),
+    (Task, "approval"),
+    (Task, "speculate"),
+    (Task, "on_soft_failure"),
+    (Task, "cache"),
+    (Task, "phase"),
+    (Code, "intent"),
+    (Task, "approve"),
+    (Task, "workflow"),
+    (Task, "aggregate"),
+];
+
+/// Values that are refused where others are accepted. `…` stands for any mapping.
+const VALUES: &[(Place, &str, &str)] = &[
+    (Workflow, "on_failure", "compensate"),
+    (Workflow, "optimization_mode", "aggressive"),
+    (Task, "on_exhausted", "human"),
+    (Task, "on_exhausted", "…"),
+    (Task, "on_doubt", "compensate"),
+    (Task, "isolation", "context"),
+    (Task, "isolation", "container"),
+    (Task, "executor", "worktree"),
+    (Task, "executor", "task_tool"),
+    (Task, "context", "shared"),
+    (Task, "context", "…"),
+];
+
+/// Stands for any mapping in [`VALUES`].
+pub(crate) const MAPPING: &str = "…";
+
+/// Tells when the key cannot be used yet; true when it was told.
+pub(crate) fn key(place: Place, key: &str, span: Span, sink: &mut Sink<'_>) -> bool {
+    let refused = KEYS.contains(&(place, key));
+    if refused {
+        sink.error("not-yet-supported", span, format!("`{key}` is not supported by this version yet"))
+            .help("remove it; nothing that is written in a workflow is silently ignored");
+    }
+    refused
+}
+
+/// Tells when the value cannot be used yet; true when it was told.
+pub(crate) fn value(place: Place, key: &str, value: &str, span: Span, sink: &mut Sink<'_>) -> bool {
+    let refused = VALUES.contains(&(place, key, value));
+    if refused {
+        sink.error("not-yet-supported", span, format!("`{key}: {value}` is not supported by this version yet"))
+            .help("choose another value; nothing that is written in a workflow is silently ignored");
+    }
+    refused
+}
