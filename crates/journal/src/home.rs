@@ -141,6 +141,14 @@ impl Home {
         meta::write(&self.run_folder(run), meta).map_err(|e| io("write the index of the run", e))
     }
 
+    /// Removes a run for good, sound or damaged; `Owned` while an engine has it. What a kill leaves half removed is
+    /// listed as quarantined and can be removed again.
+    pub fn remove(&self, run: &RunId) -> Result<(), JournalError> {
+        let folder = self.run_folder(run);
+        let _lock = lock::OwnerLock::take(&folder)?;
+        std::fs::remove_dir_all(&folder).map_err(|e| io("remove the run", e))
+    }
+
     /// All runs, newest first, each with a glance at its journal.
     pub fn list(&self) -> std::io::Result<Vec<RunEntry>> {
         let runs = self.ids()?;

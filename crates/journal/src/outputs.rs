@@ -24,13 +24,22 @@ pub(crate) struct Outputs {
     known: HashSet<[u8; 32]>,
     /// Whether names were added that the folder itself does not hold durably yet.
     unsynced: bool,
-    exists: bool,
+    /// How far the folder itself has come.
+    made: Made,
+}
+
+/// Whether the folder of outputs is there, as far as this process knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Unknown,
+    Exists,
+    Durable,
 }
 
 impl Outputs {
     /// The outputs of the run in that folder. Nothing is made before it is needed.
     pub(crate) fn of(run: &Path) -> Outputs {
-        Outputs { folder: run.join("outputs"), known: HashSet::new(), unsynced: false, exists: false }
+        Outputs { folder: run.join("outputs"), known: HashSet::new(), unsynced: false, made: Made::Unknown }
     }
 
     /// Puts a text where it belongs. The file's content is durable afterwards, its name after [`Outputs::sync`].
@@ -43,18 +52,18 @@ impl Outputs {
         if self.known.contains(&digest) {
             return Ok(output);
         }
-        if !self.exists {
+        if self.made == Made::Unknown {
             match std::fs::DirBuilder::new().mode(0o700).create(&self.folder) {
                 Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
                     return Err(io("make the folder of outputs", e));
                 }
-                _ => self.exists = true,
+                _ => self.made = Made::Exists,
             }
         }
         // What an earlier owner left may have been synced or not, may be whole or damaged: it is written anew unless
         // it reads well, and its name is made durable in either case.
         self.unsynced = true;
-        if load(&self.folder, &digest, text.len() as u64).is_err() {
+        if load(&self.folder, &digest, text.len() as u64, 0).is_err() {
             self.write(&digest, text.as_bytes()).map_err(|e| io("write an output", e))?;
         }
         self.known.insert(digest);
@@ -81,27 +90,30 @@ impl Outputs {
     /// Makes the names durable. Called before the records that mention them are.
     pub(crate) fn sync(&mut self) -> Result<(), JournalError> {
         if self.unsynced {
-            sync_folder(&self.folder)
-                .and_then(|()| sync_folder(self.folder.parent().unwrap_or(Path::new("."))))
-                .map_err(|e| io("sync the folder of outputs", e))?;
+            let fault = |e| io("sync the folder of outputs", e);
+            sync_folder(&self.folder).map_err(fault)?;
+            if self.made != Made::Durable {
+                self.folder.parent().map_or(Ok(()), sync_folder).map_err(fault)?;
+                self.made = Made::Durable;
+            }
             self.unsynced = false;
         }
         Ok(())
     }
 
-    /// The text of an output.
-    pub(crate) fn load(&self, output: &OutputRef) -> Result<Arc<str>, JournalError> {
+    /// The text of an output. `after` is the last record that is known to be good.
+    pub(crate) fn load(&self, output: &OutputRef, after: u64) -> Result<Arc<str>, JournalError> {
         match output {
             OutputRef::Inline(text) => Ok(text.clone()),
-            OutputRef::Stored { digest, bytes } => load(&self.folder, digest, *bytes),
+            OutputRef::Stored { digest, bytes } => load(&self.folder, digest, *bytes, after),
         }
     }
 }
 
 /// Reads an output and checks it against its name. No more memory is used than the record allows and the file has.
-fn load(folder: &Path, digest: &[u8; 32], bytes: u64) -> Result<Arc<str>, JournalError> {
+fn load(folder: &Path, digest: &[u8; 32], bytes: u64, after: u64) -> Result<Arc<str>, JournalError> {
     let name = || blake3::Hash::from_bytes(*digest).to_hex();
-    let damaged = |what: &str| JournalError::Damaged { after: 0, what: format!("output {}: {what}", name()) };
+    let damaged = |what: &str| JournalError::Damaged { after, what: format!("output {}: {what}", name()) };
     let file = match File::open(path_of(folder, digest)) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(damaged("the file is missing")),

@@ -188,3 +188,22 @@ fn rewritten_history_is_seen() {
         assert!(matches!(owned, Err(JournalError::Damaged { .. })), "{tamper}: {owned:?}");
     }
 }
+
+/// An output that was changed on disk is refused, and is made whole by whoever stores it again.
+#[test]
+fn changed_outputs_are_refused_until_stored_again() {
+    let run = Hurt::closed();
+    let text: std::sync::Arc<str> = "o".repeat(5000).into();
+    let mut journal = run.home.open_owner(&run.run).expect("the run is free");
+    let output = journal.store(text.clone()).expect("room");
+    let files: Vec<_> = std::fs::read_dir(run.file("outputs")).expect("the folder").collect();
+    let [Ok(file)] = &files[..] else { panic!("{files:?}") };
+    for hurt in ["o".repeat(4999) + "p", "o".repeat(4999), "o".repeat(5001), String::new()] {
+        std::fs::write(file.path(), hurt).expect("the file");
+        assert!(matches!(journal.load(&output), Err(JournalError::Damaged { .. })));
+        drop(journal);
+        journal = run.home.open_owner(&run.run).expect("the run is free");
+        assert_eq!(journal.store(text.clone()).expect("room"), output);
+        assert_eq!(journal.load(&output).expect("whole again"), text);
+    }
+}

@@ -58,7 +58,11 @@ fn runs_are_listed_newest_first_and_found_by_what_people_say() {
     for nothing in ["", "zzzz", "zzzzzzzzzzz", "../../etc", "LAST", stillborn.as_str()] {
         assert!(matches!(home.resolve(nothing), Err(ResolveError::NotFound)), "{nothing}");
     }
+    assert!(matches!(home.remove(&last), Err(JournalError::Owned { .. })));
     drop(live);
+    home.remove(&last).expect("nobody owns it");
+    assert!(matches!(home.remove(&last), Err(JournalError::NotFound)));
+    assert_eq!(home.ids().expect("a listing"), [second, first]);
 
     for private in [home.path(), &runs, &home.run_folder(&first)] {
         assert_eq!(std::fs::metadata(private).expect("a folder").permissions().mode() & 0o777, 0o700);

@@ -242,6 +242,6 @@ impl Journal for SqliteJournal {
     }
 
     fn load(&self, output: &OutputRef) -> Result<Arc<str>, JournalError> {
-        self.outputs.load(output)
+        self.outputs.load(output, self.tip.seq)
     }
 }

@@ -72,7 +72,7 @@ impl Reader {
 
     /// The text of a stored output.
     pub fn load(&self, output: &OutputRef) -> Result<Arc<str>, JournalError> {
-        Outputs::of(&self.folder).load(output)
+        Outputs::of(&self.folder).load(output, self.tip.seq)
     }
 
     /// Looks at the end of the journal only: what is there must be ours and its last batch must fit the one before.

@@ -100,6 +100,9 @@ pub(super) fn insert(db: &Connection, batch: &Batch<'_>) -> rusqlite::Result<()>
     Ok(())
 }
 
+/// Takes a row as it is stored: header, hash, payload.
+type EachRow<'a> = dyn FnMut(Header, Hash, &[u8]) -> Result<(), JournalError> + 'a;
+
 /// The batches that are wanted.
 #[derive(Debug, Clone, Copy)]
 enum Rows {
@@ -148,12 +151,7 @@ pub(super) fn tip(db: &Connection) -> Result<Tip, JournalError> {
     }
 }
 
-fn walk(
-    db: &Connection,
-    rows: Rows,
-    after: u64,
-    each: &mut dyn FnMut(Header, Hash, &[u8]) -> Result<(), JournalError>,
-) -> Result<(), JournalError> {
+fn walk(db: &Connection, rows: Rows, after: u64, each: &mut EachRow<'_>) -> Result<(), JournalError> {
     let (sql, bound) = match rows {
         Rows::After(n) => ("SELECT * FROM batch WHERE n>?1 ORDER BY n", n as i64),
         Rows::LastTwo => ("SELECT * FROM batch WHERE n>?1 ORDER BY n DESC LIMIT 2", i64::MIN),
