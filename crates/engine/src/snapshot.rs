@@ -48,6 +48,8 @@ pub struct RunOptions {
     /// `--from`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<String>,
+    /// Folder that tasks start in, absolute.
+    pub work_dir: String,
     /// Slots of the pools that were used, for the efficiency.
     #[serde(skip_serializing_if = "is_zero")]
     pub slots: u32,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raddle_kernel::{FailureClass, Graph, GraphBuilder, OnDoubt, Phase, Pool, RetryPolicy, Strength, TaskIx, TaskSpec};
-use raddle_model::catalog::ModelTable;
+use raddle_model::catalog::{ModelTable, Tokens};
 use raddle_model::template::{Lookup, Reference, Scope, Source, Template};
 use raddle_model::workflow::{self, OutputFormat, ShellTask, Task, TaskKind, Workflow};
 use serde_json::Value;
@@ -30,8 +30,8 @@ pub const TOOL: Pool = Pool(2);
 pub struct Place {
     /// Its id.
     pub run: String,
-    /// Folder that relative paths start from.
-    pub base_dir: PathBuf,
+    /// Folder that tasks start in and that their relative paths start from.
+    pub work_dir: PathBuf,
     /// Folder of the run's files.
     pub run_dir: Arc<Path>,
     /// 32 hex digits for `TRACEPARENT`.
@@ -206,7 +206,7 @@ impl TaskProgram {
                     context: Value::Object(values).to_string().into(),
                     timeout: code.sandbox_timeout.min(task.timeout.wall),
                     memory_bytes: code.memory_limit_bytes,
-                    allowed_read_paths: code.allowed_read_paths.iter().map(|p| self.place.base_dir.join(p)).collect(),
+                    allowed_read_paths: code.allowed_read_paths.iter().map(|p| self.place.work_dir.join(p)).collect(),
                 }))
             }
         })
@@ -297,7 +297,7 @@ impl Program for TaskProgram {
         let needs_env = matches!(work, Work::Process(_) | Work::Agent(_));
         let env = if needs_env && !self.simulate { self.environment(key, context)? } else { Vec::new() };
         let task = self.task(key.task);
-        let cwd = task.cwd.as_ref().map_or_else(|| self.place.base_dir.clone(), |c| self.place.base_dir.join(c));
+        let cwd = task.cwd.as_ref().map_or_else(|| self.place.work_dir.clone(), |c| self.place.work_dir.join(c));
         Ok(AttemptSpec {
             key,
             epoch: context.epoch,
@@ -338,13 +338,13 @@ impl Program for TaskProgram {
         }
         let TaskKind::Agent(agent) = &self.task(task).kind else { return };
         let priced = agent.model.as_deref().and_then(|model| {
-            self.models.price(
-                model,
-                usage.input_tokens,
-                usage.output_tokens,
-                usage.cache_read_tokens,
-                usage.cache_write_tokens,
-            )
+            let tokens = Tokens {
+                input: usage.input_tokens,
+                output: usage.output_tokens,
+                cache_read: usage.cache_read_tokens,
+                cache_write: usage.cache_write_tokens,
+            };
+            self.models.price(model, tokens)
         });
         usage.cost_is = if priced.is_some() { CostIs::Priced } else { CostIs::Unknown };
         usage.cost_usd = priced;

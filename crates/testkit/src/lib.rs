@@ -1,4 +1,5 @@
 //! For development only: what tests and benchmarks of several crates share. Nothing of it is shipped.
 
+pub mod bench;
 pub mod dag;
 pub mod noop;

@@ -1,0 +1,36 @@
+//! The adapter through which the benchmark harness runs raddle beside its peers (`BENCH_RADDLE`): one call, one JSON
+//! line on stdout. It does not know what others are measured against.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that answers on stdout")]
+
+use std::process::ExitCode;
+
+use raddle_testkit::bench;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let answer = match words[..] {
+        ["version"] => bench::process::version(),
+        ["proc", dag, jobs, ..] if words.len() > 3 => bench::process::tasks(dag, jobs, &words[3..]),
+        ["noop", dag] => bench::steps::noop(dag),
+        ["durable", shape, steps] => bench::steps::durable(shape, steps),
+        ["recover", steps] => bench::recover::measure(steps),
+        ["recover-begin", folder, steps] => bench::recover::begin(folder, steps),
+        ["recover-resume", folder] => bench::recover::resume(folder),
+        ["replay", steps] => bench::recover::replay(steps),
+        _ => Err("usage: raddle-bench version | proc DAG JOBS CMD… | noop DAG | durable chain|fan|conc STEPS | recover STEPS"
+            .to_owned()),
+    };
+    match answer {
+        Ok(line) => {
+            if !line.is_empty() {
+                println!("{line}");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(what) => {
+            eprintln!("raddle-bench: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
