@@ -1,12 +1,15 @@
 //! Text in, validated workflow out. This crate knows no files, processes, clock or async; whoever calls it
 //! brings texts and a [`catalog::Catalog`] of what is known outside the file.
 
+pub mod caps;
 pub mod catalog;
+pub mod critical;
 pub mod diagnostic;
 mod graph;
 mod hash;
 mod keys;
 mod lint;
+pub mod plan;
 pub mod quantity;
 pub mod read;
 mod references;

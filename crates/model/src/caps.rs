@@ -1,0 +1,70 @@
+//! How many tasks may run at once, by kind, and which setting decided it. It does not know what is running.
+
+use serde::Serialize;
+
+use crate::catalog::Settings;
+use crate::workflow::{ExecutionMode, ParallelismLevel, TaskKind, Workflow};
+
+/// A cap and the name of the setting that bound it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cap {
+    /// At most so many at once.
+    pub value: u32,
+    /// The setting, as it is written in files or flags.
+    pub bound_by: &'static str,
+}
+
+/// The caps of a workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Caps {
+    /// Agent tasks.
+    pub agent: Cap,
+    /// Shell and code tasks.
+    pub local: Cap,
+    /// Calls of tools.
+    pub tool: Cap,
+}
+
+impl ParallelismLevel {
+    /// Tasks at once; `None` is no cap of its own.
+    pub fn width(self) -> Option<u32> {
+        match self {
+            ParallelismLevel::Low => Some(2),
+            ParallelismLevel::Medium => Some(5),
+            ParallelismLevel::High => Some(13),
+            ParallelismLevel::Unlimited => None,
+        }
+    }
+}
+
+/// The caps that hold for a workflow under these settings. Every cap is the smallest of its terms; between equals the
+/// one closest to the user is named.
+pub fn caps(workflow: &Workflow, settings: &Settings) -> Caps {
+    let pool = Cap { value: settings.max_processes, bound_by: "executors.process.max_processes" };
+    let local = Cap { value: settings.max_local, bound_by: "dag_execution.max_local" };
+    if settings.lift_caps {
+        // Tools have no executor that could limit them: all of them may be called at once.
+        let tools = workflow.tasks.iter().filter(|task| matches!(task.kind, TaskKind::Tool(_))).count();
+        let tool = Cap { value: u32::try_from(tools).unwrap_or(u32::MAX).max(1), bound_by: "--parallel" };
+        return Caps { agent: pool, local, tool };
+    }
+    let mut shared = Vec::new();
+    if workflow.mode == ExecutionMode::Sequential {
+        shared.push(Cap { value: 1, bound_by: "execution_mode" });
+    }
+    if let Some(value) = workflow.parallelism.width() {
+        shared.push(Cap { value, bound_by: "parallelism_level" });
+    }
+    // The flag stands for whatever is configured, in the file or outside.
+    let most = match (settings.max_parallel_flag, workflow.max_parallelism) {
+        (Some(value), _) => Cap { value, bound_by: "--max-parallel" },
+        (None, Some(value)) => Cap { value, bound_by: "limits.max_parallelism" },
+        (None, None) => Cap { value: settings.max_parallelism, bound_by: "dag_execution.max_parallelism" },
+    };
+    let smallest = |own: &[&Cap]| {
+        let terms = shared.iter().chain(own.iter().copied());
+        let cap = terms.min_by_key(|cap| cap.value).expect("every kind has a term of its own");
+        Cap { value: cap.value.max(1), bound_by: cap.bound_by }
+    };
+    Caps { agent: smallest(&[&most, &pool]), local: smallest(&[&local]), tool: smallest(&[&most]) }
+}
