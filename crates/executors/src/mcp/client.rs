@@ -10,22 +10,17 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::outcome::{self, RpcError};
-use super::tools::{Page, Table, Tool};
+use super::tools::{Table, Tool};
 use super::wire::{self, Line, Message, cut};
 use crate::lines::{Lines, MAX_LINE_BYTES};
 
+mod opening;
+mod server_side;
+
 /// The first request of every connection that probes.
 const DISCOVER_ID: u64 = 1;
-/// Pages of one tool list; a server that has still more is not listened to any longer.
-const MAX_PAGES: u32 = 100;
-/// Bytes of one tool list.
-const MAX_LIST_BYTES: usize = 64 << 20;
-/// How often a server may change its list during one connection.
-const MAX_REFRESHES: u32 = 100;
 /// Notes that wait to be read; further ones are dropped.
 const MAX_NOTES: usize = 256;
-/// What may wait to be written before a server's own requests stop being answered.
-const MAX_UNREAD_REPLIES: usize = 1 << 20;
 
 /// How to behave; the default is right for unknown servers.
 #[derive(Debug, Clone)]
@@ -383,107 +378,6 @@ impl Client {
         }
     }
 
-    fn discovered(&mut self, answer: Result<&str, RpcError<'_>>) {
-        let modern = answer.is_ok_and(|text| {
-            text.starts_with('{')
-                && serde_json::from_str::<wire::DiscoverResult<'_>>(text)
-                    .is_ok_and(|found| found.versions.iter().any(|v| v == wire::MODERN))
-        });
-        if modern {
-            self.protocol = Protocol::Modern;
-            self.list(Box::default());
-        } else if matches!(self.state, State::Probing { .. }) {
-            self.initialize();
-        }
-    }
-
-    fn initialize(&mut self) {
-        self.protocol = Protocol::Handshake(wire::HANDSHAKE[0]);
-        let id = self.begin("initialize");
-        self.out.extend_from_slice(b"\"protocolVersion\":\"");
-        self.out.extend_from_slice(wire::HANDSHAKE[0].as_bytes());
-        self.out.extend_from_slice(b"\",\"capabilities\":{},\"clientInfo\":");
-        client_info(&mut self.out, &self.config);
-        wire::end_request(&mut self.out);
-        self.state = State::Initializing { id, until: self.now + self.config.start_wait };
-    }
-
-    fn initialized(&mut self, answer: Result<&str, RpcError<'_>>) {
-        let text = match answer {
-            Ok(text) => text,
-            Err(error) => return self.fatal(&format!("the server refused `initialize`: {}", error.words())),
-        };
-        let chosen = serde_json::from_str::<wire::InitializeResult<'_>>(text).map(|r| r.version);
-        let Ok(chosen) = chosen else {
-            return self.fatal("the server's answer to `initialize` names no protocol version");
-        };
-        let Some(version) = wire::HANDSHAKE.into_iter().find(|known| *known == chosen) else {
-            return self.fatal(&format!("the server speaks an unknown protocol version: {}", cut(&chosen, 40)));
-        };
-        self.protocol = Protocol::Handshake(version);
-        self.out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n");
-        self.list(Box::default());
-    }
-
-    fn list(&mut self, listing: Box<Listing>) {
-        let id = self.begin("tools/list");
-        if let Some(cursor) = &listing.cursor {
-            self.out.extend_from_slice(b"\"cursor\":");
-            wire::string(&mut self.out, cursor);
-            if self.protocol == Protocol::Modern {
-                self.out.push(b',');
-            }
-        }
-        self.end();
-        self.state = State::Listing { id, until: self.now + self.config.start_wait, listing };
-    }
-
-    fn listed(&mut self, answer: Result<&str, RpcError<'_>>, bytes: usize) {
-        let State::Listing { listing, .. } = &mut self.state else { return };
-        let mut listing = std::mem::take(listing);
-        let page = match answer {
-            Ok(text) => serde_json::from_str::<Page<'_>>(text).map_err(|e| cut(&e.to_string(), 200)),
-            Err(error) => Err(error.words()),
-        };
-        let page = match page {
-            Ok(page) => page,
-            Err(why) => return self.fatal(&format!("the server could not list its tools: {why}")),
-        };
-        let unusable = listing.table.add(&page);
-        if unusable > 0 {
-            self.log(&format!("{unusable} entries of `tools/list` are doubled or unreadable and left out"));
-        }
-        listing.pages += 1;
-        listing.bytes += bytes;
-        match page.next_cursor {
-            None => {}
-            Some(next) if Some(&next) == listing.cursor.as_ref() => {
-                self.log("`tools/list` goes in a circle; read until there");
-            }
-            Some(_) if listing.pages >= MAX_PAGES || listing.bytes > MAX_LIST_BYTES => {
-                self.log("`tools/list` has no end; read until the bound");
-            }
-            Some(next) => {
-                listing.cursor = Some(next);
-                return self.list(listing);
-            }
-        }
-        if listing.again && self.may_refresh() {
-            return self.list(Box::default());
-        }
-        self.table = listing.table;
-        self.state = State::Ready;
-        self.events.push_back(Event::Ready);
-        while let Some(w) = self.waiting.pop_front() {
-            self.send_call(w.call, &w.tool, &w.arguments, &w.key);
-        }
-    }
-
-    fn may_refresh(&mut self) -> bool {
-        self.refreshes += 1;
-        self.refreshes <= MAX_REFRESHES
-    }
-
     fn send_call(&mut self, call: u64, tool: &str, arguments: &Value, key: &str) {
         match self.table.check(tool, arguments) {
             Err(failure) => return self.events.push_back(Event::Result { id: call, outcome: Err(failure) }),
@@ -526,55 +420,6 @@ impl Client {
             self.out.push(b'}');
         }
         wire::end_request(&mut self.out);
-    }
-
-    /// The server asks something. Nobody sits here: everything but a sign of life is declined.
-    fn server_request(&mut self, id: &RawValue, method: &str) {
-        let id = id.get();
-        if id.len() > 1000 || self.out.len() - self.written > MAX_UNREAD_REPLIES {
-            return self.log(&format!("unanswered request: {}", cut(method, 80)));
-        }
-        let reply = match method {
-            "ping" => "\"result\":{}",
-            "roots/list" => "\"result\":{\"roots\":[]}",
-            "elicitation/create" => "\"result\":{\"action\":\"decline\"}",
-            _ => "\"error\":{\"code\":-32601,\"message\":\"method not found\"}",
-        };
-        self.out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-        self.out.extend_from_slice(id.as_bytes());
-        self.out.push(b',');
-        self.out.extend_from_slice(reply.as_bytes());
-        self.out.extend_from_slice(b"}\n");
-    }
-
-    fn notification(&mut self, method: &str, params: Option<&RawValue>) {
-        let params = params.map_or("null", RawValue::get);
-        match method {
-            "notifications/progress" => {
-                let Ok(p) = serde_json::from_str::<wire::ProgressParams<'_>>(params) else { return };
-                let Some(flight) = self.in_flight.get(&p.token) else { return };
-                let text = match (p.progress, p.total, p.message.as_ref()) {
-                    (Some(done), Some(total), "") => format!("{done} of {total}"),
-                    (Some(done), None, "") => format!("{done}"),
-                    (_, _, message) => cut(message, 200),
-                };
-                let id = flight.call;
-                self.note(Event::Progress { id, text });
-            }
-            "notifications/message" => {
-                let Ok(p) = serde_json::from_str::<wire::LogParams<'_>>(params) else { return };
-                let data = p.data.map_or(String::new(), |d| cut(d.get(), 200));
-                self.log(&format!("{}: {data}", cut(&p.level, 20)));
-            }
-            "notifications/tools/list_changed" => {
-                if let State::Listing { listing, .. } = &mut self.state {
-                    listing.again = true;
-                } else if matches!(self.state, State::Ready) && self.may_refresh() {
-                    self.list(Box::default());
-                }
-            }
-            _ => {}
-        }
     }
 
     fn log(&mut self, text: &str) {
