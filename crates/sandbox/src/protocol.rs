@@ -1,0 +1,553 @@
+//! The frames between a parent and its worker, as bytes in and values out. It does not know pipes, processes or
+//! JavaScript, and it believes neither side: every length is checked before anything is held.
+//!
+//! A frame is a little-endian `u32` (how many bytes follow), one byte of kind, and fields. Texts are prefixed with
+//! their `u32` length. The two JSON texts of a request end with a zero byte that is not part of them, because the
+//! interpreter parses them where they lie.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+/// Longest frame to a worker.
+pub const MAX_REQUEST: usize = 64 << 20;
+/// Largest file that can be handed to a worker.
+pub const MAX_FILE: usize = MAX_REQUEST - (64 << 10);
+/// Longest result, as JSON text.
+pub const MAX_RESULT: usize = 32 << 20;
+/// Most of what `console` writes that is kept.
+pub const MAX_LOG: usize = 64 << 10;
+/// Longest message of a failure.
+pub const MAX_MESSAGE: usize = 16 << 10;
+/// Longest path, address or command in a question or a notice.
+pub const MAX_RESOURCE: usize = 4096;
+/// How often one call may be refused something before it is ended; a parent should count too.
+pub const MAX_DENIALS: u32 = 100;
+
+const MAX_REPLY: usize = MAX_RESULT + MAX_LOG + MAX_MESSAGE + 64;
+
+/// One call: a function body with what it sees.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Chosen by the parent, carried back by every reply.
+    pub id: u64,
+    /// Name for messages: the task's id or the file.
+    pub name: &'a str,
+    /// TypeScript or JavaScript function body.
+    pub code: &'a str,
+    /// JSON text of `deps`.
+    pub deps: &'a str,
+    /// JSON text of the `context` object; its keys are names in scope too.
+    pub context: &'a str,
+    /// How long the code may run, from the arrival of the request.
+    pub timeout: Duration,
+}
+
+impl Request<'_> {
+    /// The frame.
+    pub fn encode(&self) -> Result<Vec<u8>, TooLarge> {
+        let texts = self.name.len() + self.code.len() + self.deps.len() + self.context.len();
+        let mut frame = Frame::new(REQUEST, texts + 48)?;
+        frame.bytes(&self.id.to_le_bytes());
+        let millis = u32::try_from(self.timeout.as_millis()).unwrap_or(u32::MAX);
+        frame.bytes(&millis.to_le_bytes());
+        frame.text(self.name.as_bytes());
+        frame.text(self.code.as_bytes());
+        for json in [self.deps, self.context] {
+            frame.text(json.as_bytes());
+            frame.bytes(&[0]);
+        }
+        Ok(frame.finish())
+    }
+}
+
+/// The parent's answer to [`Reply::Read`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileAnswer {
+    /// The file's bytes.
+    Content(Vec<u8>),
+    /// Not permitted; the code sees a `PermissionDenied` error.
+    Denied(Denial),
+    /// Permitted, but it cannot be read (it does not exist, it is a folder, it is too large).
+    Failed(String),
+}
+
+impl FileAnswer {
+    /// The frame. A file beyond [`MAX_FILE`] becomes a failure.
+    pub fn encode(&self) -> Vec<u8> {
+        let (kind, parts): (u8, [&[u8]; 2]) = match self {
+            Self::Content(bytes) if bytes.len() > MAX_FILE => (FILE_FAILED, [b"the file is too large", b""]),
+            Self::Content(bytes) => (FILE_CONTENT, [bytes, b""]),
+            Self::Denied(denial) => (FILE_DENIED, [denial.resource.as_bytes(), denial.rule.as_bytes()]),
+            Self::Failed(message) => (FILE_FAILED, [message.as_bytes(), b""]),
+        };
+        let parts = if kind == FILE_CONTENT { parts } else { parts.map(|p| &p[..p.len().min(MAX_MESSAGE)]) };
+        let mut frame = Frame::new(kind, parts[0].len() + parts[1].len() + 16).expect("every part is bounded");
+        frame.text(parts[0]);
+        frame.text(parts[1]);
+        frame.finish()
+    }
+}
+
+/// What was refused and by which rule; the material of an audit event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// `read`, `write`, `connect`.
+    pub action: &'static str,
+    /// Path or address as the code gave it.
+    pub resource: String,
+    /// The rule that refused, in words.
+    pub rule: String,
+}
+
+/// What a worker tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// The call returned a value.
+    Done {
+        /// The call.
+        id: u64,
+        /// The value as JSON text; checked to be JSON.
+        json: String,
+        /// What `console` wrote.
+        log: String,
+    },
+    /// The call failed.
+    Failed {
+        /// The call.
+        id: u64,
+        /// Why.
+        kind: FailureKind,
+        /// In words, with the place in the user's code where there is one.
+        message: String,
+        /// What `console` wrote.
+        log: String,
+    },
+    /// The code wants a file and waits for a [`FileAnswer`].
+    Read {
+        /// The call.
+        id: u64,
+        /// The path as the code gave it.
+        path: String,
+    },
+    /// The code tried something that no rule can allow; nothing waits for an answer.
+    Denied {
+        /// The call.
+        id: u64,
+        /// What it tried.
+        denial: Denial,
+    },
+    /// The worker does not start, because it cannot be sealed; it ends by itself.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a call failed. Names are the contract's failure classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// The code threw, or is not valid.
+    Logic,
+    /// Out of time.
+    Timeout,
+    /// Out of memory.
+    Oom,
+    /// The returned value is no JSON, or too long.
+    Output,
+    /// It gave up on something that was refused.
+    Permission,
+}
+
+impl FailureKind {
+    /// The contract's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logic => "logic",
+            Self::Timeout => "timeout",
+            Self::Oom => "oom",
+            Self::Output => "output",
+            Self::Permission => "permission",
+        }
+    }
+
+    const ALL: [Self; 5] = [Self::Logic, Self::Timeout, Self::Oom, Self::Output, Self::Permission];
+}
+
+const REQUEST: u8 = 1;
+const FILE_CONTENT: u8 = 2;
+const FILE_DENIED: u8 = 3;
+const FILE_FAILED: u8 = 4;
+const DONE: u8 = 16;
+const FAILED: u8 = 17;
+const READ: u8 = 18;
+const DENIED: u8 = 19;
+const REFUSED: u8 = 20;
+
+/// The request does not fit a frame; its code or inputs are too large for the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLarge {
+    /// How many bytes it would have.
+    pub bytes: usize,
+}
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "code and inputs of {} bytes exceed the sandbox's limit of {MAX_REQUEST}", self.bytes)
+    }
+}
+
+impl std::error::Error for TooLarge {}
+
+/// The other side does not speak the protocol; a worker that does this is to be killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProtocolError {
+    /// A frame longer than any frame can be.
+    Oversized,
+    /// An unknown kind, a length beyond the frame, bytes that are no text, a result that is no JSON.
+    Malformed,
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Oversized => "the worker sent an oversized frame",
+            Self::Malformed => "the worker sent a malformed frame",
+        })
+    }
+}
+
+impl std::error::Error for ProtocolError {}
+
+/// Takes the bytes of a worker's stdout as they come and gives its replies.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    held: Vec<u8>,
+    read: usize,
+}
+
+impl Decoder {
+    /// Takes bytes; at most one frame and what came with it is held, if [`Decoder::next_reply`] is called until it
+    /// gives `None`.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if self.read == self.held.len() {
+            self.held.clear();
+            self.read = 0;
+            // One huge result must not stay allocated for the life of a pooled worker.
+            if self.held.capacity() > 1 << 20 {
+                self.held.shrink_to(64 << 10);
+            }
+        }
+        self.held.extend_from_slice(bytes);
+    }
+
+    /// The next whole reply, if there is one.
+    pub fn next_reply(&mut self) -> Result<Option<Reply>, ProtocolError> {
+        let waiting = &self.held[self.read..];
+        let Some((head, rest)) = waiting.split_first_chunk::<4>() else { return Ok(None) };
+        let len = u32::from_le_bytes(*head) as usize;
+        if len > MAX_REPLY {
+            return Err(ProtocolError::Oversized);
+        }
+        let Some(body) = rest.get(..len) else { return Ok(None) };
+        let reply = reply(body).ok_or(ProtocolError::Malformed)?;
+        self.read += 4 + len;
+        Ok(Some(reply))
+    }
+
+    /// Whether part of a frame is held; at the end of the stream this means that the worker died while writing.
+    pub fn is_inside_frame(&self) -> bool {
+        self.read < self.held.len()
+    }
+}
+
+fn reply(body: &[u8]) -> Option<Reply> {
+    let (&kind, rest) = body.split_first()?;
+    let mut fields = Fields(rest);
+    let reply = match kind {
+        DONE => {
+            let (id, json, log) = (fields.u64()?, fields.string(MAX_RESULT)?, fields.string(MAX_LOG)?);
+            serde_json::from_str::<&RawValue>(&json).ok()?;
+            Reply::Done { id, json, log }
+        }
+        FAILED => Reply::Failed {
+            id: fields.u64()?,
+            kind: *FailureKind::ALL.get(usize::from(fields.u8()?))?,
+            message: fields.string(MAX_MESSAGE)?,
+            log: fields.string(MAX_LOG)?,
+        },
+        READ => Reply::Read { id: fields.u64()?, path: fields.string(MAX_RESOURCE)? },
+        DENIED => {
+            let id = fields.u64()?;
+            let action = *Denial::ACTIONS.get(usize::from(fields.u8()?))?;
+            let denial = Denial { action, resource: fields.string(MAX_RESOURCE)?, rule: fields.string(MAX_MESSAGE)? };
+            Reply::Denied { id, denial }
+        }
+        REFUSED => Reply::Refused { reason: fields.string(MAX_MESSAGE)? },
+        _ => return None,
+    };
+    fields.0.is_empty().then_some(reply)
+}
+
+impl Denial {
+    const ACTIONS: [&'static str; 3] = ["read", "write", "connect"];
+}
+
+impl Reply {
+    /// Whether the worker ends after this reply: an interpreter that ran into a limit is not used again.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Failed { kind: FailureKind::Timeout | FailureKind::Oom, .. })
+    }
+
+    /// The worker's side: the reply as a frame.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        fn frame(kind: u8, room: usize) -> Frame {
+            Frame::new(kind, room).expect("every field of a reply is bounded")
+        }
+        match self {
+            Self::Done { id, json, log } => {
+                let mut frame = frame(DONE, json.len() + log.len() + 32);
+                frame.bytes(&id.to_le_bytes());
+                frame.text(json.as_bytes());
+                frame.text(log.as_bytes());
+                frame.finish()
+            }
+            Self::Failed { id, kind, message, log } => {
+                let mut frame = frame(FAILED, message.len() + log.len() + 32);
+                frame.bytes(&id.to_le_bytes());
+                frame.bytes(&[*kind as u8]);
+                frame.text(cut(message, MAX_MESSAGE).as_bytes());
+                frame.text(log.as_bytes());
+                frame.finish()
+            }
+            Self::Read { id, path } => {
+                let mut frame = frame(READ, path.len() + 32);
+                frame.bytes(&id.to_le_bytes());
+                frame.text(path.as_bytes());
+                frame.finish()
+            }
+            Self::Denied { id, denial } => {
+                let mut frame = frame(DENIED, denial.resource.len() + denial.rule.len() + 32);
+                let action = Denial::ACTIONS.iter().position(|a| *a == denial.action).unwrap_or_default();
+                frame.bytes(&id.to_le_bytes());
+                frame.bytes(&[action as u8]);
+                frame.text(cut(&denial.resource, MAX_RESOURCE).as_bytes());
+                frame.text(cut(&denial.rule, MAX_MESSAGE).as_bytes());
+                frame.finish()
+            }
+            Self::Refused { reason } => {
+                let mut frame = frame(REFUSED, reason.len() + 32);
+                frame.text(cut(reason, MAX_MESSAGE).as_bytes());
+                frame.finish()
+            }
+        }
+    }
+}
+
+/// The longest beginning of `text` with at most `max` bytes.
+pub(crate) fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+/// What a worker is told, borrowed from the frame's body.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Order<'a> {
+    Call { id: u64, timeout_ms: u32, name: &'a str, code: &'a str, deps: &'a [u8], context: &'a [u8] },
+    File(Result<&'a [u8], Refusal<'a>>),
+}
+
+/// How a read was not answered with a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal<'a> {
+    Denied { resource: &'a str, rule: &'a str },
+    Failed(&'a str),
+}
+
+impl<'a> Order<'a> {
+    /// Reads the body of a frame; the two JSON texts keep their final zero byte.
+    pub(crate) fn decode(body: &'a [u8]) -> Option<Self> {
+        let (&kind, rest) = body.split_first()?;
+        let mut fields = Fields(rest);
+        let order = match kind {
+            REQUEST => {
+                let id = fields.u64()?;
+                let timeout_ms = u32::from_le_bytes(*fields.take(4)?.first_chunk()?);
+                let (name, code) = (fields.str()?, fields.str()?);
+                Order::Call { id, timeout_ms, name, code, deps: fields.terminated()?, context: fields.terminated()? }
+            }
+            FILE_CONTENT | FILE_DENIED | FILE_FAILED => {
+                let first = fields.sized()?;
+                let second = fields.str()?;
+                Order::File(match kind {
+                    FILE_CONTENT => Ok(first),
+                    // The parent may have cut a text inside a character.
+                    FILE_DENIED => Err(Refusal::Denied { resource: valid_beginning(first), rule: second }),
+                    _ => Err(Refusal::Failed(valid_beginning(first))),
+                })
+            }
+            _ => return None,
+        };
+        fields.0.is_empty().then_some(order)
+    }
+}
+
+fn valid_beginning(bytes: &[u8]) -> &str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(e) => std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or_default(),
+    }
+}
+
+struct Frame(Vec<u8>);
+
+impl Frame {
+    fn new(kind: u8, room: usize) -> Result<Self, TooLarge> {
+        if room > MAX_REQUEST {
+            return Err(TooLarge { bytes: room });
+        }
+        let mut bytes = Vec::with_capacity(room + 5);
+        bytes.extend_from_slice(&[0, 0, 0, 0, kind]);
+        Ok(Frame(bytes))
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        let len = u32::try_from(text.len()).expect("a frame's room was checked");
+        self.bytes(&len.to_le_bytes());
+        self.bytes(text);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let len = u32::try_from(self.0.len() - 4).expect("a frame's room was checked");
+        self.0[..4].copy_from_slice(&len.to_le_bytes());
+        self.0
+    }
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        Some(self.take(1)?[0])
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(*self.take(8)?.first_chunk()?))
+    }
+
+    fn sized(&mut self) -> Option<&'a [u8]> {
+        let len = u32::from_le_bytes(*self.take(4)?.first_chunk()?);
+        self.take(len as usize)
+    }
+
+    fn str(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.sized()?).ok()
+    }
+
+    fn string(&mut self, max: usize) -> Option<String> {
+        let text = self.str()?;
+        (text.len() <= max).then(|| text.to_owned())
+    }
+
+    fn terminated(&mut self) -> Option<&'a [u8]> {
+        let len = u32::from_le_bytes(*self.take(4)?.first_chunk()?);
+        let text = self.take((len as usize).checked_add(1)?)?;
+        std::str::from_utf8(text).ok()?;
+        (text.last() == Some(&0)).then_some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done() -> Reply {
+        Reply::Done { id: 7, json: "{\"a\":[1]}".into(), log: "hi\n".into() }
+    }
+
+    #[test]
+    fn replies_arrive_whole_however_the_bytes_are_cut() {
+        let denial = Denial { action: "connect", resource: "http://x".into(), rule: "no network".into() };
+        let all = [
+            done(),
+            Reply::Failed { id: 8, kind: FailureKind::Oom, message: "m".into(), log: String::new() },
+            Reply::Read { id: 9, path: "/etc/passwd".into() },
+            Reply::Denied { id: 10, denial },
+            Reply::Refused { reason: "no seccomp".into() },
+        ];
+        let bytes: Vec<u8> = all.iter().flat_map(Reply::encode).collect();
+        for step in [1, 3, 7, bytes.len()] {
+            let (mut decoder, mut seen) = (Decoder::default(), Vec::new());
+            for piece in bytes.chunks(step) {
+                decoder.feed(piece);
+                while let Some(reply) = decoder.next_reply().unwrap() {
+                    seen.push(reply);
+                }
+            }
+            assert_eq!(seen, all);
+            assert!(!decoder.is_inside_frame());
+        }
+    }
+
+    #[test]
+    fn a_worker_that_lies_is_found_out() {
+        let mut decoder = Decoder::default();
+        decoder.feed(&u32::MAX.to_le_bytes());
+        assert_eq!(decoder.next_reply(), Err(ProtocolError::Oversized));
+
+        let no_json = Reply::Done { id: 1, json: "{\"a\":".into(), log: String::new() };
+        let mut overlong = done().encode();
+        overlong[13] = 0xff;
+        let mut unknown = done().encode();
+        unknown[4] = 99;
+        for bytes in [no_json.encode(), overlong, unknown] {
+            let mut decoder = Decoder::default();
+            decoder.feed(&bytes);
+            assert_eq!(decoder.next_reply(), Err(ProtocolError::Malformed));
+        }
+    }
+
+    #[test]
+    fn requests_keep_every_byte() {
+        let request = Request {
+            id: 3,
+            name: "job.ts",
+            code: "return 'ü'",
+            deps: "{}",
+            context: "{\"k\":1}",
+            timeout: Duration::from_millis(200),
+        };
+        let frame = request.encode().unwrap();
+        let wanted = Order::Call {
+            id: 3,
+            timeout_ms: 200,
+            name: "job.ts",
+            code: "return 'ü'",
+            deps: b"{}\0",
+            context: b"{\"k\":1}\0",
+        };
+        assert_eq!(Order::decode(&frame[4..]), Some(wanted));
+        let huge = "x".repeat(MAX_REQUEST);
+        assert!(Request { deps: &huge, ..request }.encode().is_err());
+    }
+
+    #[test]
+    fn answers_keep_every_byte() {
+        let content = FileAnswer::Content(vec![0, 255, 10]).encode();
+        assert_eq!(Order::decode(&content[4..]), Some(Order::File(Ok(&[0, 255, 10]))));
+        let denial = Denial { action: "read", resource: "/x".into(), rule: "no".into() };
+        let denied = FileAnswer::Denied(denial).encode();
+        let wanted = Order::File(Err(Refusal::Denied { resource: "/x", rule: "no" }));
+        assert_eq!(Order::decode(&denied[4..]), Some(wanted));
+    }
+}

@@ -1,0 +1,118 @@
+// The global scope beyond the language. Everything that is used later is taken out of the globals now, because the
+// code may replace them; what the code breaks, it breaks for itself only, as every call has its own interpreter.
+(host) => {
+  'use strict';
+  const { isArray } = Array, { stringify } = JSON, { isView } = ArrayBuffer;
+  const Bytes = Uint8Array, Text = String;
+  const define = (object, names) => {
+    for (const name of Object.keys(names)) {
+      Object.defineProperty(object, name, { value: names[name], writable: true, configurable: true, enumerable: false });
+    }
+    return object;
+  };
+  const named = (name, message) => define(new Error(message), { name });
+  const orThrow = (result) => {
+    if (isArray(result)) throw named(result[0], result[1]);
+    return result;
+  };
+
+  const shown = (value) => {
+    switch (typeof value) {
+      case 'string': return value;
+      case 'bigint': return `${value}n`;
+      case 'function': return `[function ${value.name}]`;
+      case 'object':
+        if (value instanceof Error) return `${value.name}: ${value.message}`;
+        try { return stringify(value); } catch { return '[object]'; }
+      default: return Text(value);
+    }
+  };
+  const log = (...values) => {
+    let line = '';
+    for (let i = 0; i < values.length; i++) line += (i ? ' ' : '') + shown(values[i]);
+    host.log(line);
+  };
+  const console = define({}, { log, info: log, warn: log, error: log, debug: log, trace: log });
+
+  const readTextSync = (path) => orThrow(host.read(Text(path), true));
+  const readBytesSync = (path) => orThrow(host.read(Text(path), false));
+  const readText = async (path) => readTextSync(path);
+  const readBytes = async (path) => readBytesSync(path);
+  const encodingOf = (options) => (typeof options === 'string' ? options : options?.encoding);
+  const readSync = (path, options) => (encodingOf(options) ? readTextSync(path) : readBytesSync(path));
+  const refused = (write, what, words) => {
+    host.refuse(write, Text(what));
+    throw named('PermissionDenied', words);
+  };
+  const write = (path) => refused(true, path, `writing ${stringify(Text(path))} is not permitted: code cannot write files`);
+  const fetch = async (url) => refused(false, url?.url ?? url, 'connecting is not permitted: code has no network');
+
+  const bytesOf = (data) => {
+    if (data === undefined) return new Bytes(0);
+    if (isView(data)) return new Bytes(data.buffer, data.byteOffset, data.byteLength);
+    return new Bytes(data);
+  };
+  class TextEncoder {
+    get encoding() { return 'utf-8'; }
+    encode(text = '') { return host.encode(Text(text)); }
+  }
+  class TextDecoder {
+    #fatal;
+    constructor(label = 'utf-8', options = undefined) {
+      if (!/^utf-?8$/i.test(label)) throw new RangeError(`only utf-8 can be decoded, not ${label}`);
+      this.#fatal = !!options?.fatal;
+    }
+    get encoding() { return 'utf-8'; }
+    get fatal() { return this.#fatal; }
+    decode(data, options) {
+      if (options?.stream) throw new TypeError('decoding in pieces is not supported');
+      const text = host.decode(bytesOf(data), this.#fatal);
+      if (text === null) throw new TypeError('the bytes are not utf-8');
+      return text;
+    }
+  }
+
+  const structuredClone = (value) => {
+    const seen = new Map();
+    const clone = (v) => {
+      if (typeof v === 'function' || typeof v === 'symbol') throw named('DataCloneError', `${Text(v)} cannot be cloned`);
+      if (typeof v !== 'object' || v === null) return v;
+      if (seen.has(v)) return seen.get(v);
+      const keep = (copy) => (seen.set(v, copy), copy);
+      if (v instanceof Date) return keep(new Date(v.getTime()));
+      if (v instanceof RegExp) return keep(new RegExp(v.source, v.flags));
+      if (v instanceof ArrayBuffer) return keep(v.slice(0));
+      if (v instanceof DataView) return keep(new DataView(clone(v.buffer), v.byteOffset, v.byteLength));
+      if (isView(v)) return keep(new v.constructor(clone(v.buffer), v.byteOffset, v.length));
+      if (v instanceof Map) {
+        const copy = keep(new Map());
+        for (const [key, item] of v) copy.set(clone(key), clone(item));
+        return copy;
+      }
+      if (v instanceof Set) {
+        const copy = keep(new Set());
+        for (const item of v) copy.add(clone(item));
+        return copy;
+      }
+      const copy = keep(isArray(v) ? new Array(v.length) : {});
+      if (v instanceof Error) define(copy, { name: v.name, message: v.message, stack: v.stack });
+      for (const key of Object.keys(v)) copy[key] = clone(v[key]);
+      return copy;
+    };
+    return clone(value);
+  };
+
+  define(globalThis, {
+    console, TextEncoder, TextDecoder, structuredClone, fetch,
+    readTextFile: readText,
+    writeTextFile: write,
+    Deno: define({}, {
+      readTextFile: readText, readTextFileSync: readTextSync, readFile: readBytes, readFileSync: readBytesSync,
+      writeTextFile: write, writeTextFileSync: write, writeFile: write, writeFileSync: write,
+    }),
+    fs: define({}, {
+      readFileSync: readSync, writeFileSync: write,
+      promises: define({}, { readFile: async (path, options) => readSync(path, options), writeFile: write }),
+    }),
+  });
+}

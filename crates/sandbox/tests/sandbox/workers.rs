@@ -1,0 +1,77 @@
+//! The life of worker processes.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use raddle_sandbox::client::Worker;
+use raddle_sandbox::{Broker, Config, Decoder, FailureKind, Reply, Request, support};
+use serde_json::json;
+
+use crate::{Sandbox, argv};
+
+#[test]
+fn one_worker_serves_many_calls() {
+    let mut sandbox = Sandbox::default();
+    let pid = sandbox.worker().id();
+    for i in 0..50 {
+        assert_eq!(sandbox.value(&format!("return {i} * 2")), json!(i * 2));
+    }
+    assert_eq!(sandbox.worker().id(), pid);
+}
+
+#[test]
+fn a_sealed_worker_has_nothing_but_its_pipes() {
+    let mut sandbox = Sandbox::default();
+    sandbox.value("return 1");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.worker().id())).unwrap();
+    let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+    assert_eq!(field("NoNewPrivs:"), "1");
+    assert_eq!(field("Seccomp:"), "2");
+    assert_eq!(field("Seccomp_filters:"), "2");
+    assert_eq!(field("Threads:"), "1");
+    if let Ok(fds) = std::fs::read_dir(format!("/proc/{}/fd", sandbox.worker().id())) {
+        assert_eq!(fds.count(), 3);
+    }
+    assert!(support().seccomp);
+}
+
+#[test]
+fn a_worker_refuses_an_environment() {
+    let argv = argv(Config::default());
+    let mut child = Command::new(&argv[0])
+        .env_clear()
+        .env("SECRET", "s3cr3t")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut said).unwrap();
+    let mut decoder = Decoder::default();
+    decoder.feed(&said);
+    let Ok(Some(Reply::Refused { reason })) = decoder.next_reply() else { panic!("{said:?}") };
+    assert!(reason.contains("environment"), "{reason}");
+    assert_eq!(child.wait().unwrap().code(), Some(raddle_sandbox::exit::REFUSED));
+}
+
+#[test]
+fn a_killed_worker_is_told() {
+    let mut worker = Worker::spawn(&argv(Config::default())).unwrap();
+    let broker = Broker::new(std::path::Path::new("/"), &[]);
+    let pid = rustix::process::Pid::from_raw(worker.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let request =
+        Request { id: 1, name: "t", code: "return 1", deps: "{}", context: "{}", timeout: Duration::from_secs(5) };
+    let outcome = worker.call(&request, &broker);
+    assert_eq!(outcome.result.unwrap_err().0, FailureKind::Oom);
+    assert!(worker.is_spent());
+}
+
+#[test]
+fn a_worker_ends_with_its_stdin() {
+    let argv = argv(Config::default());
+    let mut child = Command::new(&argv[0]).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
