@@ -2,6 +2,8 @@
 //! command line of the CLI or of a stand-in that obeys `PRINT`, `OUT` and `EXIT` lines of its prompt. Without the
 //! variable there is nothing to run, and the tests say so.
 
+#![expect(clippy::print_stderr, reason = "a test that did not run says so")]
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;

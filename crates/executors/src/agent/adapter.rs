@@ -7,13 +7,13 @@ use raddle_engine::attempt::{AgentWork, Failure};
 
 use super::config::{CliConfig, ConfigError, OutputBy, PromptBy};
 use super::stream::AgentStream;
-use super::{AgentCommand, claude};
+use super::{AgentCommand, claude, codex};
 
 /// Names that need no configuration.
-const BUILT_IN: [&str; 1] = ["claude"];
+const BUILT_IN: [&str; 2] = ["claude", "codex"];
 /// Names that are reserved for adapters to come: their events are not read yet, and reading them as plain text would
 /// take a failure for an answer.
-const NOT_YET: [&str; 3] = ["codex", "gemini", "opencode"];
+const NOT_YET: [&str; 2] = ["gemini", "opencode"];
 /// The kernel takes no longer argument (128 KiB with its final NUL).
 const MAX_ARGUMENT_BYTES: usize = (128 << 10) - 1;
 
@@ -62,6 +62,7 @@ impl Adapters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
     Claude,
+    Codex,
     /// Described wholly by its configuration.
     Plain,
 }
@@ -81,6 +82,7 @@ impl Adapter {
     fn built_in(name: &str) -> Option<Adapter> {
         let (family, output) = match name {
             "claude" => (Family::Claude, OutputBy::ClaudeStream),
+            "codex" => (Family::Codex, OutputBy::CodexStream),
             _ => return None,
         };
         Some(Adapter {
@@ -126,6 +128,9 @@ impl Adapter {
         };
         let c = config;
         let flags = [&c.model_flag, &c.system_prompt_flag, &c.schema_flag, &c.tools_flag];
+        if config.trust_project && adapter.family != Family::Claude {
+            return wrong(format!("`trust_project` means nothing for `{}`", adapter.name));
+        }
         if flags.iter().any(|f| f.is_some())
             || c.prompt.is_some_and(|p| p != adapter.prompt)
             || c.output.is_some_and(|o| o != adapter.output)
@@ -161,6 +166,7 @@ impl Adapter {
         }
         match self.family {
             Family::Claude => claude::arguments(work, self.config.trust_project, &mut command)?,
+            Family::Codex => codex::arguments(work, &mut command)?,
             Family::Plain => self.plain_arguments(work, &mut command)?,
         }
         command.argv.extend(self.config.extra_args.iter().cloned());

@@ -53,6 +53,8 @@ pub enum OutputBy {
     Json,
     /// The events of `claude -p --output-format stream-json`.
     ClaudeStream,
+    /// The events of `codex exec --json`.
+    CodexStream,
 }
 
 /// A `[clis.NAME]` that cannot be.

@@ -4,6 +4,7 @@
 
 mod adapter;
 mod claude;
+mod codex;
 mod config;
 mod plain;
 mod stream;

@@ -4,7 +4,7 @@ use raddle_engine::FailureClass;
 use raddle_engine::attempt::{Failure, RawOutput, Usage};
 
 use super::config::OutputBy;
-use super::{claude, plain};
+use super::{claude, codex, plain};
 use crate::lines::{Lines, MAX_LINE_BYTES};
 
 /// How many bytes of stdout a failure shows.
@@ -59,6 +59,7 @@ pub(crate) struct End<'a> {
 #[derive(Debug)]
 enum Reader {
     Claude(Box<claude::Reader>),
+    Codex(Box<codex::Reader>),
     Plain(plain::Reader),
 }
 
@@ -78,6 +79,7 @@ impl AgentStream {
             OutputBy::Text => Reader::Plain(plain::Reader::text()),
             OutputBy::Json => Reader::Plain(plain::Reader::json()),
             OutputBy::ClaudeStream => Reader::Claude(Box::default()),
+            OutputBy::CodexStream => Reader::Codex(Box::default()),
         };
         AgentStream { reader, lines: Lines::new(MAX_LINE_BYTES), head: Vec::new(), schema, too_long: false }
     }
@@ -94,6 +96,7 @@ impl AgentStream {
         let fed = match &mut self.reader {
             Reader::Plain(reader) => reader.feed(bytes, &mut note),
             Reader::Claude(reader) => self.lines.feed(bytes, |line| reader.line(line, &mut note)),
+            Reader::Codex(reader) => self.lines.feed(bytes, |line| reader.line(line, &mut note)),
         };
         self.too_long = fed.is_err();
         note.map(|text| for_display(&text)).filter(|text| !text.is_empty())
@@ -107,13 +110,16 @@ impl AgentStream {
             let failure = Failure::new(FailureClass::Output, "the agent CLI's output is larger than 64 MB");
             return Finished { result: Err(failure), usage: None, session: None, denials: Vec::new() };
         }
+        // A last line without its newline is a line too.
+        let rest = self.lines.rest();
         match self.reader {
             Reader::Plain(reader) => reader.finish(&end),
             Reader::Claude(mut reader) => {
-                let rest = self.lines.rest();
-                if !rest.is_empty() {
-                    reader.line(&rest, &mut None);
-                }
+                reader.line(&rest, &mut None);
+                reader.finish(&end)
+            }
+            Reader::Codex(mut reader) => {
+                reader.line(&rest, &mut None);
                 reader.finish(&end)
             }
         }

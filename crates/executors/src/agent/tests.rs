@@ -101,7 +101,7 @@ fn any_other_cli_is_described_by_its_configuration() {
                      "system_prompt_flag": "-s", "tools_flag": "-t", "schema_flag": "-j", "env": ["BIRD_*"]},
             "wrapped": {"like": "claude", "command": ["nice", "claude"]}}"#,
     );
-    assert_eq!(table.names().collect::<Vec<_>>(), ["bird", "claude", "parrot", "wrapped"]);
+    assert_eq!(table.names().collect::<Vec<_>>(), ["bird", "claude", "codex", "parrot", "wrapped"]);
     let command = table.get("parrot").and_then(|a| a.command(&work("hello"))).expect("a command");
     assert_eq!((command.argv, command.stdin), (vec!["parrot".into()], b"hello".to_vec()));
     let mut w = work("hello");
@@ -325,4 +325,37 @@ fn a_flood_is_no_answer() {
         stream.feed(result_line(json!({})).as_bytes());
         assert_eq!(class(&stream.finish(Exit::Code(0), "")), FailureClass::Output);
     }
+}
+
+#[test]
+fn codex_answers_with_its_last_message_of_a_completed_turn() {
+    let table = adapters("{}");
+    let codex = table.get("codex").expect("built in");
+    let mut w = work("-p do it");
+    (w.model, w.schema, w.system_prompt) = (Some("gpt-5".into()), Some(json!({"type": "object"})), Some("S\n".into()));
+    let command = codex.command(&w).expect("a command");
+    assert_eq!(command.argv[..4], ["codex", "exec", "-", "--json"]);
+    assert_eq!((option(&command, "-m"), &command.stdin[..]), (Some("gpt-5"), &b"S\n\n-p do it"[..]));
+    assert_eq!(command.argv[command.files[0].argument - 1], "--output-schema");
+    let read = |lines: &[&str], exit: Exit, schema: bool| {
+        let mut stream = codex.stream(&AgentWork { schema: schema.then(|| json!({})), ..work("x") });
+        lines.join("\n").as_bytes().chunks(3).for_each(|p| _ = stream.feed(p));
+        stream.finish(exit, "")
+    };
+    let started = r#"{"type":"thread.started","thread_id":"01a1"}"#;
+    let message = r#"{"type":"item.completed","item":{"id":"item_5","type":"agent_message","text":"{\"n\": 1}"}}"#;
+    let warning = r#"{"type":"item.completed","item":{"id":"item_6","type":"error","message":"a mere warning"}}"#;
+    let done = r#"{"type":"turn.completed","usage":{"input_tokens":9880,"cached_input_tokens":80,"output_tokens":6}}"#;
+    let f = read(&[started, message, warning, done], Exit::Code(0), false);
+    assert_eq!((f.result, f.session), (Ok(RawOutput::Text("{\"n\": 1}".into())), Some("01a1".into())));
+    let u = f.usage.expect("usage");
+    assert_eq!((u.input_tokens, u.cache_read_tokens, u.cost_usd, u.cost_is), (9800, 80, None, CostIs::Unknown));
+    assert_eq!(read(&[message, done], Exit::Code(0), true).result, Ok(RawOutput::Json("{\"n\": 1}".into())));
+    let refused = r#"{"type":"turn.failed","error":{"message":"unexpected status 401 Unauthorized: bad key"}}"#;
+    assert_eq!(class(&read(&[message, refused], Exit::Code(1), false)), FailureClass::Auth);
+    assert_eq!(class(&read(&[message], Exit::Code(0), false)), FailureClass::Output);
+    assert_eq!(class(&read(&[message, done], Exit::Code(1), false)), FailureClass::Exit);
+    w.tools = Some(vec![]);
+    assert_eq!(codex.command(&w).expect_err("tools").class, FailureClass::Permission);
+    assert!(table.get("gemini").expect_err("not yet").message.contains("not built yet"));
 }
