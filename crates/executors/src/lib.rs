@@ -5,13 +5,18 @@ mod environment;
 mod json_text;
 mod lines;
 mod local;
+mod machine;
 mod process;
+mod process_attempt;
 mod rundir;
-mod shell;
+mod servers;
 mod timers;
 mod verdict;
+mod workers;
 
 pub mod agent;
+pub mod control;
 pub mod mcp;
 
 pub use local::{LocalConfig, LocalDispatcher};
+pub use servers::ServerCommand;

@@ -1,33 +1,51 @@
 //! The dispatcher that performs attempts on this machine: one thread, one epoll, all executors. It does not know the
 //! graph, nor why an attempt is wanted.
+//!
+//! The supervisor of processes speaks while it is borrowed, so what follows from its words is noted at the desk and
+//! done afterwards, in [`LocalDispatcher::follow_up`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use raddle_engine::admission::Pressure;
 use raddle_engine::attempt::{AttemptKey, AttemptSpec, Ended, Failure, Report, StopCause, Work};
 use raddle_engine::ports::Dispatcher;
 use raddle_engine::{FailureClass, Time};
 
+use crate::agent::Adapters;
+use crate::control::Control;
 use crate::environment::{Block, Environment};
+use crate::machine::{self, Signals};
 use crate::process::{ChildId, Exit, Listener, Stream, Supervisor};
+use crate::process_attempt::{Means, ProcessAttempt};
 use crate::rundir::RunDir;
-use crate::shell::Shell;
+use crate::servers::{ServerCommand, Servers};
 use crate::timers::Timers;
 use crate::verdict::Cut;
+use crate::workers::Workers;
 
 /// TERM to KILL for attempts that the dispatcher ends of its own accord.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a dropped dispatcher waits for killed processes to be gone.
-const LAST_WAIT: Duration = Duration::from_secs(5);
+/// How long a dropped dispatcher waits for servers to end by themselves, and for killed processes to be gone.
+const LAST_WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
+/// The epoll token of the signals; requests have the higher ones.
+const SIGNALS: u32 = 0;
 
 /// What the dispatcher must be told.
 #[derive(Debug, Clone, Default)]
 pub struct LocalConfig {
-    /// Command line of a sandbox worker: this binary with its hidden sub-command.
+    /// Command line of a sandbox worker: this binary's absolute path and its hidden sub-command.
     pub worker_argv: Vec<String>,
+    /// The agent CLIs; `None` for the built-in ones.
+    pub adapters: Option<Adapters>,
+    /// The MCP servers by name.
+    pub servers: BTreeMap<String, ServerCommand>,
+    /// Whether SIGINT, SIGTERM and SIGHUP come as reports. They are blocked then, from the making of the dispatcher
+    /// on; threads that exist before it must block them too.
+    pub signals: bool,
 }
 
 /// Performs attempts as processes of this machine. Must stay on the thread on which it was made: children die with
@@ -35,9 +53,12 @@ pub struct LocalConfig {
 pub struct LocalDispatcher {
     supervisor: Supervisor<Owner>,
     desk: Desk,
+    adapters: Adapters,
     environment: Environment,
     block: Block,
     run_dirs: HashMap<Arc<Path>, Rc<RunDir>>,
+    signals: Option<Signals>,
+    control: Option<Control>,
 }
 
 /// What a child is for.
@@ -45,27 +66,28 @@ pub struct LocalDispatcher {
 pub(crate) enum Owner {
     /// An attempt's own process.
     Attempt(AttemptKey),
+    /// An MCP server.
+    Server(u32),
+    /// A sandbox worker.
+    Worker(u32),
 }
 
 /// Attempts that are being performed, and what is to be told about them.
 struct Desk {
     attempts: HashMap<AttemptKey, Running>,
+    servers: Servers,
+    workers: Workers,
     reports: Vec<Report>,
-    /// What cannot be done while the supervisor speaks.
-    orders: Vec<Order>,
-    timers: Timers<Alarm>,
+    cuts: Vec<(AttemptKey, Cut)>,
+    ready: Vec<u32>,
+    alarms: Timers<Alarm>,
 }
 
-/// An attempt under way.
+/// An attempt with a process of its own.
 struct Running {
     child: ChildId,
-    shell: Shell,
+    attempt: ProcessAttempt,
     cut: Option<Cut>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Order {
-    End(AttemptKey, Cut),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -78,30 +100,70 @@ impl LocalDispatcher {
     /// Prepares this process: it becomes a child subreaper, inherited descriptors are closed for children, the limit
     /// of open files is raised (children get the old one).
     pub fn new(config: LocalConfig) -> std::io::Result<Self> {
-        let _ = config;
-        seal_descriptors();
-        let open_files = raise_open_files();
+        machine::seal_descriptors();
+        let supervisor = Supervisor::new(machine::raise_open_files())?;
+        let signals = if config.signals { Some(Signals::take()?) } else { None };
+        if let Some(signals) = &signals {
+            supervisor.watch(signals.fd(), SIGNALS)?;
+        }
+        let adapters = match config.adapters {
+            Some(adapters) => adapters,
+            None => Adapters::new(&BTreeMap::new()).expect("the built-in adapters are sound"),
+        };
         Ok(LocalDispatcher {
-            supervisor: Supervisor::new(open_files)?,
-            desk: Desk { attempts: HashMap::new(), reports: Vec::new(), orders: Vec::new(), timers: Timers::new() },
+            supervisor,
+            desk: Desk {
+                attempts: HashMap::new(),
+                servers: Servers::new(config.servers),
+                workers: Workers::new(config.worker_argv),
+                reports: Vec::new(),
+                cuts: Vec::new(),
+                ready: Vec::new(),
+                alarms: Timers::new(),
+            },
+            adapters,
             environment: Environment::of_this_process(&[]),
             block: Block::default(),
             run_dirs: HashMap::new(),
+            signals,
+            control: None,
         })
     }
 
-    fn begin(&mut self, spec: &AttemptSpec) -> Result<Running, Failure> {
+    /// Answers requests of other processes at `<run_dir>/control.sock`, see [`crate::control::request`].
+    pub fn listen(&mut self, run_dir: &Path) -> std::io::Result<()> {
+        let control = Control::listen(run_dir)?;
+        self.supervisor.watch(control.fd(), Control::LISTENER)?;
+        self.control = Some(control);
+        Ok(())
+    }
+
+    /// Starts sandbox workers ahead of the first code tasks, one for each memory limit given, in bytes.
+    pub fn prewarm(&mut self, memory_limits: &[u64]) {
+        self.desk.workers.prewarm(memory_limits, &mut self.block, &mut self.supervisor);
+    }
+
+    fn begin(&mut self, spec: &AttemptSpec) -> Result<(), Failure> {
         let run_dir = self.run_dir(&spec.run_dir)?;
-        match &spec.work {
-            Work::Process(work) => {
-                let mut shell = Shell::new(spec, run_dir);
-                let child = shell.start(spec, work, &self.environment, &mut self.block, &mut self.supervisor)?;
-                Ok(Running { child, shell, cut: None })
+        let (environment, block, supervisor) = (&self.environment, &mut self.block, &mut self.supervisor);
+        let means = Means { environment, block, supervisor };
+        let (attempt, child) = match &spec.work {
+            Work::Process(work) => ProcessAttempt::shell(spec, work, run_dir, means)?,
+            Work::Agent(work) => {
+                let adapter = self.adapters.get(&work.cli)?;
+                ProcessAttempt::agent(spec, work, adapter, run_dir, means)?
             }
-            Work::Agent(_) | Work::Tool(_) | Work::Code(_) => {
-                Err(Failure::new(FailureClass::Start, "this kind of task is not built yet"))
+            Work::Tool(work) => return self.desk.servers.call(spec, work),
+            Work::Code(work) => {
+                self.desk.workers.call(spec, work, run_dir);
+                return Ok(());
             }
+        };
+        if let Some(idle) = spec.idle {
+            self.desk.alarms.add(Instant::now() + idle, Alarm::Idle(spec.key));
         }
+        self.desk.attempts.insert(spec.key, Running { child, attempt, cut: None });
+        Ok(())
     }
 
     fn run_dir(&mut self, path: &Arc<Path>) -> Result<Rc<RunDir>, Failure> {
@@ -114,37 +176,41 @@ impl LocalDispatcher {
         Ok(self.run_dirs.entry(path.clone()).or_insert(Rc::new(opened)).clone())
     }
 
-    fn perform_orders(&mut self) {
-        while let Some(order) = self.desk.orders.pop() {
-            match order {
-                Order::End(key, cut) => self.cut(key, cut, GRACE),
+    /// Does what has been noted at the desk.
+    fn follow_up(&mut self, now: Instant) {
+        self.desk.ring(now);
+        for (key, cut) in std::mem::take(&mut self.desk.cuts) {
+            self.cut(key, cut, GRACE);
+        }
+        for token in std::mem::take(&mut self.desk.ready) {
+            let reports = &mut self.desk.reports;
+            match (token, &mut self.signals, &mut self.control) {
+                (SIGNALS, Some(signals), _) => signals.read(reports),
+                (_, _, Some(control)) => control.ready(token, &self.supervisor, reports),
+                _ => {}
             }
         }
+        let Desk { servers, workers, reports, .. } = &mut self.desk;
+        servers.pump(&self.environment, &mut self.block, &mut self.supervisor, reports);
+        workers.pump(&mut self.block, &mut self.supervisor, reports);
     }
 
     fn cut(&mut self, key: AttemptKey, cut: Cut, grace: Duration) {
-        let Some(running) = self.desk.attempts.get_mut(&key) else { return };
-        running.cut.get_or_insert(cut);
-        self.supervisor.end(running.child, grace);
+        if let Some(running) = self.desk.attempts.get_mut(&key) {
+            running.cut.get_or_insert(cut);
+            self.supervisor.end(running.child, grace);
+            return;
+        }
+        let Desk { servers, workers, reports, .. } = &mut self.desk;
+        let _ = servers.cancel(key, cut, reports) || workers.cancel(key, cut, reports);
     }
 }
 
 impl Dispatcher for LocalDispatcher {
     fn start(&mut self, spec: AttemptSpec) {
-        match self.begin(&spec) {
-            Ok(running) => {
-                if let Some(idle) = spec.idle {
-                    self.desk.timers.add(Instant::now() + idle, Alarm::Idle(spec.key));
-                }
-                self.desk.attempts.insert(spec.key, running);
-            }
-            Err(failure) => self.desk.reports.push(Report::Ended(Ended {
-                key: spec.key,
-                epoch: spec.epoch,
-                result: Err(failure),
-                usage: None,
-                session: None,
-            })),
+        if let Err(failure) = self.begin(&spec) {
+            let ended = Ended { key: spec.key, epoch: spec.epoch, result: Err(failure), usage: None, session: None };
+            self.desk.reports.push(Report::Ended(ended));
         }
     }
 
@@ -154,29 +220,46 @@ impl Dispatcher for LocalDispatcher {
 
     fn wait(&mut self, until: Option<Time>, reports: &mut Vec<Report>) {
         let until = until.map(|until| Instant::now() + from_now(until));
+        self.follow_up(Instant::now());
         loop {
-            let next = [until, self.desk.next_alarm()].into_iter().flatten().min();
-            let next = if self.desk.reports.is_empty() { next } else { Some(Instant::now()) };
+            let next = if self.desk.reports.is_empty() {
+                let (servers, workers) = (self.desk.servers.deadline(), self.desk.workers.deadline());
+                [until, self.desk.next_alarm(), servers, workers].into_iter().flatten().min()
+            } else {
+                Some(Instant::now())
+            };
             self.supervisor.poll(next, &mut self.desk);
             let now = Instant::now();
-            self.desk.ring(now);
-            self.perform_orders();
+            self.follow_up(now);
             if !self.desk.reports.is_empty() || until.is_some_and(|until| until <= now) {
                 reports.append(&mut self.desk.reports);
                 return;
             }
         }
     }
+
+    fn pressure(&mut self) -> Option<Pressure> {
+        machine::pressure()
+    }
 }
 
 impl Drop for LocalDispatcher {
     fn drop(&mut self) {
-        for id in self.supervisor.ids() {
-            self.supervisor.end(id, Duration::ZERO);
+        // Servers end when their input does; all else is killed.
+        self.desk.servers.close(&mut self.supervisor);
+        for (id, owner) in self.supervisor.all() {
+            if !matches!(owner, Owner::Server(_)) {
+                self.supervisor.end(id, Duration::ZERO);
+            }
         }
-        let deadline = Instant::now() + LAST_WAIT;
-        while !self.supervisor.is_idle() && Instant::now() < deadline {
-            self.supervisor.poll(Some(deadline), &mut self.desk);
+        for wait in LAST_WAITS {
+            let deadline = Instant::now() + wait;
+            while !self.supervisor.is_idle() && Instant::now() < deadline {
+                self.supervisor.poll(Some(deadline), &mut self.desk);
+            }
+            for (id, _) in self.supervisor.all() {
+                self.supervisor.end(id, Duration::ZERO);
+            }
         }
     }
 }
@@ -184,26 +267,26 @@ impl Drop for LocalDispatcher {
 impl Desk {
     fn next_alarm(&mut self) -> Option<Instant> {
         let attempts = &self.attempts;
-        self.timers.drop_while(|alarm| {
+        self.alarms.drop_while(|alarm| {
             let (Alarm::Idle(key) | Alarm::Show(key)) = alarm;
             !attempts.contains_key(key)
         });
-        self.timers.next()
+        self.alarms.next()
     }
 
     fn ring(&mut self, now: Instant) {
-        while let Some(alarm) = self.timers.take(now) {
+        while let Some(alarm) = self.alarms.take(now) {
             match alarm {
                 Alarm::Idle(key) => {
                     let Some(running) = self.attempts.get(&key) else { continue };
-                    match running.shell.idle_at() {
-                        Some(due) if due > now => self.timers.add(due, alarm),
-                        Some(_) => self.orders.push(Order::End(key, Cut::Idle)),
+                    match running.attempt.idle_at() {
+                        Some(due) if due > now => self.alarms.add(due, alarm),
+                        Some(_) => self.cuts.push((key, Cut::Idle)),
                         None => {}
                     }
                 }
                 Alarm::Show(key) => {
-                    let line = self.attempts.get_mut(&key).and_then(|running| running.shell.line_to_show(now));
+                    let line = self.attempts.get_mut(&key).and_then(|running| running.attempt.line_to_show(now));
                     self.reports.extend(line.map(|line| Report::Progress { key, line }));
                 }
             }
@@ -213,23 +296,37 @@ impl Desk {
 
 impl Listener<Owner> for Desk {
     fn said(&mut self, owner: Owner, stream: Stream, bytes: &[u8]) {
-        let Owner::Attempt(key) = owner;
-        let Some(running) = self.attempts.get_mut(&key) else { return };
-        let heard = running.shell.hear(stream, bytes);
-        if heard.too_much {
-            self.orders.push(Order::End(key, Cut::TooMuch));
-            running.cut = Some(Cut::TooMuch);
-        }
-        if let Some(due) = heard.show_at {
-            self.timers.add(due, Alarm::Show(key));
+        match owner {
+            Owner::Attempt(key) => {
+                let Some(running) = self.attempts.get_mut(&key) else { return };
+                let heard = running.attempt.hear(stream, bytes);
+                if heard.too_much {
+                    running.cut = Some(Cut::TooMuch);
+                    self.cuts.push((key, Cut::TooMuch));
+                }
+                if let Some(due) = heard.show_at {
+                    self.alarms.add(due, Alarm::Show(key));
+                }
+            }
+            Owner::Server(index) => self.servers.hear(index, stream, bytes),
+            Owner::Worker(index) => self.workers.hear(index, stream, bytes, &mut self.reports),
         }
     }
 
     fn gone(&mut self, owner: Owner, exit: Exit) {
-        let Owner::Attempt(key) = owner;
-        if let Some(running) = self.attempts.remove(&key) {
-            self.reports.push(Report::Ended(running.shell.conclude(exit, running.cut)));
+        match owner {
+            Owner::Attempt(key) => {
+                if let Some(running) = self.attempts.remove(&key) {
+                    running.attempt.conclude(exit, running.cut, &mut self.reports);
+                }
+            }
+            Owner::Server(index) => self.servers.gone(index, exit),
+            Owner::Worker(index) => self.workers.gone(index, exit, &mut self.reports),
         }
+    }
+
+    fn ready(&mut self, token: u32) {
+        self.ready.push(token);
     }
 }
 
@@ -237,23 +334,4 @@ impl Listener<Owner> for Desk {
 fn from_now(until: Time) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Duration::from_millis(until.0).saturating_sub(now)
-}
-
-/// Descriptors that whoever started us left open are not for our children.
-fn seal_descriptors() {
-    // SAFETY: sets a flag on descriptors; those of this program have it already.
-    unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
-}
-
-/// Raises the soft limit of open files to the hard one and returns what it was.
-fn raise_open_files() -> Option<libc::rlimit> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: plain calls with a valid struct.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 || limit.rlim_cur == limit.rlim_max {
-            return None;
-        }
-        let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
-        (libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0).then_some(limit)
-    }
 }

@@ -10,13 +10,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 
+use crate::json_text::is_json;
 use crate::process::OUTPUT_BYTES;
 
 /// What `$RADDLE_DEPS` names for tasks without dependencies. No attempt's files are called so: theirs end in a number
 /// before the first suffix.
 const NO_DEPS: &str = "none.deps.json";
-/// JSON that is nested deeper than this cannot be read by everybody who has to.
-const DEPTH: usize = 120;
 
 /// One run's folder, prepared.
 #[derive(Debug)]
@@ -54,17 +53,21 @@ impl RunDir {
         self.logs.join(format!("{stem}.{suffix}"))
     }
 
-    /// Puts `text` where `$RADDLE_DEPS` of this attempt points to, and says where that is.
-    pub(crate) fn put_deps(&self, stem: &str, text: Option<&str>) -> std::io::Result<String> {
-        let Some(text) = text else { return Ok(format!("{}/{NO_DEPS}", self.tmp)) };
-        let path = format!("{}/{stem}.deps.json", self.tmp);
-        write_new(Path::new(&path), text.as_bytes())?;
+    /// What `$RADDLE_DEPS` is for tasks without dependencies.
+    pub(crate) fn no_deps(&self) -> String {
+        format!("{}/{NO_DEPS}", self.tmp)
+    }
+
+    /// Makes a file for an attempt and says where it is.
+    pub(crate) fn put_file(&self, stem: &str, suffix: &str, bytes: &[u8]) -> std::io::Result<String> {
+        let path = format!("{}/{stem}{suffix}", self.tmp);
+        write_new(Path::new(&path), bytes)?;
         Ok(path)
     }
 
-    /// Removes what [`RunDir::put_deps`] has made.
-    pub(crate) fn drop_deps(&self, stem: &str) {
-        let _ = unlinkat(&self.tmp_fd, format!("{stem}.deps.json"), AtFlags::empty());
+    /// Removes what [`RunDir::put_file`] has made.
+    pub(crate) fn drop_file(&self, stem: &str, suffix: &str) {
+        let _ = unlinkat(&self.tmp_fd, format!("{stem}{suffix}"), AtFlags::empty());
     }
 
     /// What `$RADDLE_OUTPUT` of this attempt is.
@@ -116,22 +119,12 @@ fn read_json(file: File) -> Result<String, String> {
 
 fn check_json(text: &str) -> Result<(), String> {
     serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| format!("holds no JSON value: {error}"))?;
-    // The check above does not recurse; those who read the value later do.
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => depth += 1,
-            b']' | b'}' if !in_string => depth -= 1,
-            _ => {}
-        }
-        if depth > DEPTH {
-            return Err(format!("is nested deeper than {DEPTH} levels"));
-        }
+    // The check above looks neither into escapes and numbers nor at the depth, over which a later reader stumbles.
+    if is_json(text) {
+        Ok(())
+    } else {
+        Err("holds JSON that cannot be read: nested too deeply, or a number or escape out of range".to_owned())
     }
-    Ok(())
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -176,9 +169,9 @@ mod tests {
     fn what_a_dead_engine_left_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::open(folder.path()).unwrap();
-        let path = run.put_deps("a.1", Some("{\"x\":1}")).unwrap();
+        let path = run.put_file("a.1", ".deps.json", b"{}").unwrap();
         let run = RunDir::open(folder.path()).unwrap();
         assert!(!Path::new(&path).exists());
-        assert_eq!(std::fs::read_to_string(run.put_deps("a.1", None).unwrap()).unwrap(), "{}");
+        assert_eq!(std::fs::read_to_string(run.no_deps()).unwrap(), "{}");
     }
 }

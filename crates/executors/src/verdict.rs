@@ -32,24 +32,33 @@ pub(crate) struct Limits {
 }
 
 /// The failure that an exit stands for; `None` when it ended well, by itself, with status 0.
-pub(crate) fn failure(exit: Exit, cut: Option<Cut>, limits: Limits, last_words: &str) -> Option<Failure> {
-    let (class, what) = match cut {
+pub(crate) fn failure(
+    exit: Exit,
+    cut: Option<Cut>,
+    limits: Limits,
+    last_words: impl Fn() -> String,
+) -> Option<Failure> {
+    match cut {
         // A flood is a fault even if the child came to its end before it could be ended.
-        Some(Cut::TooMuch) => (FailureClass::Output, "more than 64 MB on stdout".to_owned()),
-        Some(cut) if !exit.by_itself => for_cut(cut, limits),
-        _ => own_end(exit)?,
-    };
-    let message = if last_words.is_empty() { what } else { format!("{what}\n{last_words}") };
-    Some(Failure { class, message })
+        Some(Cut::TooMuch) => Some(for_cut(Cut::TooMuch, limits, &last_words())),
+        Some(cut) if !exit.by_itself => Some(for_cut(cut, limits, &last_words())),
+        _ => own_end(exit).map(|(class, what)| with_words(class, what, &last_words())),
+    }
 }
 
-fn for_cut(cut: Cut, limits: Limits) -> (FailureClass, String) {
-    match cut {
+/// The failure of something that was ended before its own end.
+pub(crate) fn for_cut(cut: Cut, limits: Limits, last_words: &str) -> Failure {
+    let (class, what) = match cut {
         Cut::Stopped(StopCause::Timeout) => (FailureClass::Timeout, format!("no end within {:?}", limits.timeout)),
         Cut::Stopped(StopCause::Cancelled) => (FailureClass::Cancelled, "cancelled".to_owned()),
         Cut::Idle => (FailureClass::Idle, format!("no output for {:?}", limits.idle.unwrap_or_default())),
         Cut::TooMuch => (FailureClass::Output, "more than 64 MB on stdout".to_owned()),
-    }
+    };
+    with_words(class, what, last_words)
+}
+
+fn with_words(class: FailureClass, what: String, last_words: &str) -> Failure {
+    Failure { class, message: if last_words.is_empty() { what } else { format!("{what}\n{last_words}") } }
 }
 
 fn own_end(exit: Exit) -> Option<(FailureClass, String)> {
@@ -87,4 +96,9 @@ pub(crate) fn signal_name(signal: i32) -> String {
         _ => return format!("signal {signal}"),
     };
     name.to_owned()
+}
+
+/// How a process ended, in words.
+pub(crate) fn ending(exit: Exit) -> String {
+    own_end(exit).map_or_else(|| "exit status 0".to_owned(), |(_, what)| what)
 }

@@ -12,6 +12,5 @@ mod supervisor;
 mod tree;
 
 pub(crate) use capture::{Capture, Excerpt, Log, OUTPUT_BYTES, last_line};
-pub(crate) use launch::StartError;
 pub(crate) use launch::{Input, Launch};
 pub(crate) use supervisor::{ChildId, Exit, Listener, Stream, Supervisor};

@@ -74,7 +74,10 @@ enum Pipe {
 
 #[derive(Debug)]
 enum Main {
-    Alive(OwnedFd),
+    /// The pidfd tells the epoll of its exit, as long as it is open.
+    Alive {
+        _pidfd: OwnedFd,
+    },
     Over(Exit),
 }
 
@@ -198,7 +201,7 @@ impl<O: Copy> Supervisor<O> {
         self.slots[index as usize].child = Some(Child {
             owner,
             pid,
-            main: Main::Alive(pidfd),
+            main: Main::Alive { _pidfd: pidfd },
             pursuit: Pursuit::Free,
             output: Pipe::Unwatched(stdout),
             error: Pipe::Unwatched(stderr),
@@ -285,10 +288,15 @@ impl<O: Copy> Supervisor<O> {
         self.pids.is_empty() && self.strays.is_empty() && self.touched.is_empty()
     }
 
-    /// All children.
-    pub(crate) fn ids(&self) -> Vec<ChildId> {
-        let slots = self.slots.iter().enumerate().filter(|(_, slot)| slot.child.is_some());
-        slots.map(|(i, slot)| ChildId { index: i as u32, generation: slot.generation }).collect()
+    /// All children and their owners.
+    pub(crate) fn all(&self) -> Vec<(ChildId, O)> {
+        let slots = self.slots.iter().enumerate();
+        slots
+            .filter_map(|(i, slot)| {
+                let id = ChildId { index: i as u32, generation: slot.generation };
+                slot.child.as_ref().map(|child| (id, child.owner))
+            })
+            .collect()
     }
 
     /// Sleeps until something happens or `until` has passed, and tells the listener what happened.
@@ -342,7 +350,7 @@ impl<O: Copy> Supervisor<O> {
     /// Takes the exit status of a main process that has ended.
     fn reap(&mut self, index: u32) {
         let Some(child) = self.slots[index as usize].child.as_mut() else { return };
-        let Main::Alive(_) = child.main else { return };
+        let Main::Alive { .. } = child.main else { return };
         let pid = Pid::from_raw(child.pid);
         if let Ok(Some((_, status))) = waitpid(pid, WaitOptions::NOHANG) {
             let by_itself = child.pursuit == Pursuit::Free;
@@ -497,7 +505,7 @@ impl<O: Copy> Supervisor<O> {
         let Some(child) = self.slots[index as usize].child.as_mut() else { return };
         let mut tree = Vec::new();
         let mut group = None;
-        if let Main::Alive(_) = child.main {
+        if let Main::Alive { .. } = child.main {
             // The main process is ours and not reaped, so its number cannot be anybody else's group.
             descendants(child.pid, &mut tree);
             group = Pid::from_raw(child.pid);
