@@ -188,8 +188,10 @@ impl Reader {
             return;
         }
         let Ok(line) = serde_json::from_str::<Line<'_>>(text) else { return };
-        if line.session_id.is_some() {
-            self.session = line.session_id;
+        if let Some(id) = line.session_id
+            && id.len() <= verdict::MAX_SESSION_BYTES
+        {
+            self.session = Some(id);
         }
         match (line.kind.as_ref(), line.subtype.as_deref()) {
             // A subagent's words are not the agent's.

@@ -119,7 +119,9 @@ impl Reader {
         }
         let Ok(line) = serde_json::from_str::<Line<'_>>(text) else { return };
         match (line.kind.as_ref(), line.item) {
-            ("thread.started", _) => self.session = line.thread_id,
+            ("thread.started", _) => {
+                self.session = line.thread_id.filter(|id| id.len() <= verdict::MAX_SESSION_BYTES);
+            }
             ("turn.started", _) => self.turn = Turn::Open,
             ("item.started", Some(Item { command: Some(command), .. })) => *note = Some(command),
             ("item.completed", Some(item)) if item.kind == "agent_message" => {

@@ -8,6 +8,9 @@ use super::stream::{End, Exit};
 /// How much of stderr and of the CLI's own words a message holds.
 const WORDS_CHARS: usize = 2000;
 
+/// A longer word is no session's name.
+pub(crate) const MAX_SESSION_BYTES: usize = 200;
+
 /// The process ended without the words that prove an answer.
 pub(crate) fn without_result(end: &End<'_>) -> Failure {
     let (class, what) = match end.exit {
