@@ -1,0 +1,101 @@
+//! The journal's records as JSON lines for `--events`. It knows the shape of a line, not where lines go.
+
+use raddle_engine::fact::{Fact, OutputRef, Record};
+use raddle_engine::view::RunView;
+use serde_json::{Value, json};
+
+use super::document::{rfc3339, usage_entry};
+use crate::terminal::harmless;
+
+/// One line: `seq`, `ts`, `type`, `task` when it concerns one, `state` when it changes a task's state. `view` is the
+/// run after the record.
+pub fn line(record: &Record, view: &RunView) -> Value {
+    let mut event = json!({"seq": record.seq, "ts": rfc3339(record.at)});
+    let id = |task: &raddle_engine::TaskIx| view.snapshot.tasks[task.index()].id.clone();
+    let (kind, more) = match &record.fact {
+        Fact::Started(chapter) => (
+            "run_started",
+            json!({"run": chapter.run, "workflow": chapter.workflow, "hash": chapter.hash, "source": chapter.source_name,
+                   "tasks": view.tasks.len(), "simulated": view.snapshot.options.simulate}),
+        ),
+        Fact::AttemptStarted { task, attempt } => {
+            ("attempt_started", json!({"task": id(task), "state": "running", "attempt": attempt.0}))
+        }
+        Fact::AttemptSucceeded { task, attempt, output, usage, session } => {
+            let bytes = match output {
+                OutputRef::Inline(text) => text.len() as u64,
+                OutputRef::Stored { bytes, .. } => *bytes,
+            };
+            (
+                "attempt_succeeded",
+                json!({"task": id(task), "state": "completed", "attempt": attempt.0, "output_bytes": bytes,
+                       "usage": usage.as_ref().map(|u| usage_entry(Some(**u))), "session": session}),
+            )
+        }
+        Fact::AttemptFailed { task, attempt, class, message, retry_at, usage, exhausted } => (
+            if *exhausted { "attempt_failed_retries_exhausted" } else { "attempt_failed" },
+            json!({"task": id(task), "state": settled_as(view, task, retry_at.is_some()), "attempt": attempt.0,
+                   "class": class.name(), "message": message, "retry_at": retry_at.map(rfc3339),
+                   "usage": usage.as_ref().map(|u| usage_entry(Some(**u)))}),
+        ),
+        Fact::AttemptAbandoned { task, attempt } => {
+            ("attempt_abandoned", json!({"task": id(task), "state": "pending", "attempt": attempt.0}))
+        }
+        Fact::AttemptDoubted { task, attempt } => {
+            ("attempt_doubted", json!({"task": id(task), "state": "waiting", "attempt": attempt.0}))
+        }
+        Fact::TaskRetried { task } => ("task_retried", json!({"task": id(task), "state": "pending"})),
+        Fact::TaskSkipped { task } => ("task_skipped", json!({"task": id(task), "state": "skipped"})),
+        Fact::TaskAdopted { task, .. } => ("task_adopted", json!({"task": id(task), "state": "completed"})),
+        Fact::Denied { task, action, resource, rule } => (
+            "access_denied",
+            json!({"task": id(task), "action": action, "resource": resource, "rule": rule}),
+        ),
+        Fact::Resumed { epoch } => ("run_resumed", json!({"epoch": epoch})),
+        Fact::Cancelled => ("run_cancelled", json!({})),
+        Fact::Finished { outcome } => ("run_finished", json!({"outcome": outcome.name()})),
+    };
+    event["type"] = kind.into();
+    if let (Value::Object(event), Value::Object(more)) = (&mut event, more) {
+        event.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
+    }
+    event
+}
+
+/// The state a failure led to. The view may be further on already, so it is told from the record where it can be.
+fn settled_as(view: &RunView, task: &raddle_engine::TaskIx, retried: bool) -> &'static str {
+    if retried {
+        return "retrying";
+    }
+    match view.run.is_cancelled() {
+        true => "cancelled",
+        false if view.snapshot.tasks[task.index()].safe_to_fail => "failed_safe",
+        false => "failed",
+    }
+}
+
+/// A record as a plain line for people; empty when it is not worth one.
+pub fn words(record: &Record, view: &RunView) -> String {
+    let id = |task: &raddle_engine::TaskIx| harmless(&view.snapshot.tasks[task.index()].id).into_owned();
+    let time = &rfc3339(record.at)[11..19];
+    let what = match &record.fact {
+        Fact::Started(chapter) => format!("run    {} {}", chapter.run, harmless(&chapter.workflow)),
+        Fact::AttemptStarted { task, attempt } if attempt.0 > 1 => format!("start  {} (attempt {})", id(task), attempt.0),
+        Fact::AttemptStarted { task, .. } => format!("start  {}", id(task)),
+        Fact::AttemptSucceeded { task, .. } => format!("done   {}", id(task)),
+        Fact::AttemptFailed { task, class, message, retry_at, .. } => {
+            let first = message.lines().next().unwrap_or_default();
+            let word = if retry_at.is_some() { "retry " } else { "failed" };
+            format!("{word} {} ({}: {})", id(task), class.name(), harmless(first))
+        }
+        Fact::AttemptAbandoned { task, .. } => format!("again  {} (its engine died)", id(task)),
+        Fact::AttemptDoubted { task, .. } => format!("doubt  {} (its engine died)", id(task)),
+        Fact::TaskRetried { task } => format!("again  {}", id(task)),
+        Fact::TaskSkipped { task } => format!("skip   {}", id(task)),
+        Fact::Denied { task, action, resource, .. } => format!("denied {} {action} {}", id(task), harmless(resource)),
+        Fact::Cancelled => "cancelled".to_owned(),
+        Fact::Finished { outcome } => format!("end    {}", outcome.name()),
+        Fact::TaskAdopted { .. } | Fact::Resumed { .. } => return String::new(),
+    };
+    format!("{time}  {what}\n")
+}

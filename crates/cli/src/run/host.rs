@@ -1,0 +1,542 @@
+//! Hosts the engine of one run in this process: clock, dispatcher, program, observers, and what the end means as an
+//! exit code. It does not know where the workflow came from.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use raddle_engine::admission::{Admission, Cap, Pressure};
+use raddle_engine::attempt::{AttemptKey, AttemptSpec, Ended, RawOutput, Report, StopCause, StopKind};
+use raddle_engine::fact::{Chapter, Record};
+use raddle_engine::ports::{Clock, Dispatcher, Journal};
+use raddle_engine::snapshot::{RunOptions, Snapshot};
+use raddle_engine::task_program::{Place, TaskProgram};
+use raddle_engine::view::RunView;
+use raddle_engine::{Ending, Engine, Outcome, TaskIx, Time};
+use raddle_executors::{LocalConfig, LocalDispatcher};
+use raddle_journal::{Home, RunId, SqliteJournal};
+use raddle_kernel::{Cause, TaskState};
+use raddle_model::caps::{self, Caps};
+use raddle_model::plan;
+use raddle_model::workflow::{ExecutionMode, TaskKind, Workflow};
+use serde_json::{Map, Value};
+
+use super::document::{self, outcome_name};
+use super::history;
+use super::look::{declared_outputs, print_json};
+use super::reporter::Reporter;
+use super::store::{self, engine_problem, journal_problem};
+use crate::args::ReportArgs;
+use crate::exit::Exit;
+use crate::problem::Problem;
+use crate::project::Project;
+use crate::loading::Loaded;
+use crate::source::Definition;
+use crate::terminal::{self, harmless, harmless_lines};
+
+/// A workflow that is ready to be run, and how.
+pub struct Launch {
+    /// Where runs are kept.
+    pub home: Home,
+    /// What to run.
+    pub workflow: Arc<Workflow>,
+    caps: Caps,
+    /// Expected durations in milliseconds by task.
+    weights: Vec<u32>,
+    definition: Definition,
+    project: Project,
+    /// Values of the parameters.
+    pub inputs: Map<String, Value>,
+    /// What shaped the run.
+    pub options: RunOptions,
+    /// How to tell.
+    pub report: ReportArgs,
+    /// `--strict`.
+    pub strict: bool,
+}
+
+/// What happens to the run before it is driven on.
+pub enum Word {
+    /// Nothing: a new run, or a plain resume.
+    None,
+    /// `raddle retry`.
+    Retry(TaskIx),
+    /// `raddle skip`.
+    Skip(TaskIx),
+}
+
+impl Launch {
+    /// Plans the workflow by what earlier runs tell. The mode and presets of the command line are in it already.
+    pub fn new(
+        home: Home,
+        workflow: Workflow,
+        Loaded { definition, project, .. }: Loaded,
+        inputs: Map<String, Value>,
+        options: RunOptions,
+        report: ReportArgs,
+        strict: bool,
+    ) -> Launch {
+        let caps = caps::caps(&workflow, &project.catalog.settings);
+        let durations = plan::durations(&workflow, &history::of(&home, &workflow.name));
+        // A task of unknown duration weighs as much as the median of the known ones.
+        let mut known: Vec<u64> = durations.iter().flatten().copied().collect();
+        known.sort_unstable();
+        let usual = known.get(known.len() / 2).copied().unwrap_or(1);
+        let weights = durations.iter().map(|d| u32::try_from(d.unwrap_or(usual)).unwrap_or(u32::MAX)).collect();
+        Launch { home, workflow: Arc::new(workflow), caps, weights, definition, project, inputs, options, report, strict }
+    }
+
+    /// The folder that files named by the definition are looked for in.
+    pub fn base_dir(&self) -> &Path {
+        &self.definition.base_dir
+    }
+
+    fn mode(&self) -> ExecutionMode {
+        self.workflow.mode
+    }
+
+    fn chapter(&self, run: &RunId) -> Chapter {
+        let options = RunOptions { slots: self.slots(), ..self.options.clone() };
+        let snapshot = Snapshot::of(&self.workflow, options);
+        Chapter {
+            run: run.to_string(),
+            workflow: self.workflow.name.clone(),
+            hash: self.workflow.hash.clone(),
+            source: String::from_utf8_lossy(&self.definition.text).into_owned(),
+            source_name: self.definition.name.clone(),
+            base_dir: self.base_dir().to_string_lossy().into_owned(),
+            inputs: Value::Object(self.inputs.clone()).to_string(),
+            options: serde_json::to_string(&snapshot).expect("a snapshot is plain data"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// One cap per pool, in the order of the pools.
+    fn admission_caps(&self) -> Vec<Cap> {
+        let cap = |of: &'static str, cap: &caps::Cap| Cap { value: cap.value, bound_by: cap.bound_by.to_owned(), of };
+        if self.mode() == ExecutionMode::Sequential {
+            return vec![Cap { value: 1, bound_by: "execution_mode sequential".into(), of: "tasks" }];
+        }
+        vec![
+            cap("agent tasks", &self.caps.agent),
+            cap("shell and code tasks", &self.caps.local),
+            cap("tool tasks", &self.caps.tool),
+        ]
+    }
+
+    /// How many attempts could have been alive at once: what the efficiency is measured against.
+    fn slots(&self) -> u32 {
+        if self.mode() == ExecutionMode::Sequential {
+            return 1;
+        }
+        let count = |wanted: fn(&TaskKind) -> bool| self.workflow.tasks.iter().filter(|t| wanted(&t.kind)).count() as u32;
+        let counts = [
+            count(|k| matches!(k, TaskKind::Agent(_))),
+            count(|k| matches!(k, TaskKind::Shell(_) | TaskKind::Code(_))),
+            count(|k| matches!(k, TaskKind::Tool(_))),
+        ];
+        self.admission_caps().iter().zip(counts).map(|(cap, n)| cap.value.min(n)).sum::<u32>().max(1)
+    }
+
+    fn program(&self, run: &RunId) -> TaskProgram {
+        let trace = blake3_hex(run.as_str());
+        let place = Place {
+            run: run.to_string(),
+            work_dir: PathBuf::from(&self.options.work_dir),
+            run_dir: self.home.run_folder(run).into(),
+            trace_id: trace[..32].to_owned(),
+            idempotency_salt: trace[32..].to_owned(),
+        };
+        let inputs: HashMap<String, Value> = self.inputs.clone().into_iter().collect();
+        let models = self.project.catalog.models.clone();
+        TaskProgram::new(
+            Arc::clone(&self.workflow),
+            inputs,
+            models,
+            place,
+            &self.weights,
+            self.mode(),
+            self.options.simulate,
+        )
+    }
+
+    fn dispatcher(&self) -> Result<Performer, Problem> {
+        if self.options.simulate {
+            return Ok(Performer::Simulated(Vec::new()));
+        }
+        let config = LocalConfig { worker_argv: worker_argv(), ..LocalConfig::default() };
+        let local = LocalDispatcher::new(config).map_err(|e| Problem::io("prepare this process for running tasks", &e))?;
+        Ok(Performer::Local(Box::new(local)))
+    }
+
+    /// Starts a new run.
+    pub fn start(self) -> Result<Exit, Problem> {
+        let meta = raddle_journal::RunMeta {
+            workflow: self.workflow.name.clone(),
+            created_at: store::now().0,
+            ..raddle_journal::RunMeta::default()
+        };
+        let mut clock = SystemClock::default();
+        let (id, journal) =
+            self.home.create_new(store::now(), &mut || clock.noise(), meta).map_err(|e| journal_problem("(new)", &e))?;
+        self.drive(id, journal, Vec::new(), Word::None)
+    }
+
+    /// Drives a run whose journal is ours: a new one when there are no records yet.
+    pub fn drive(self, id: RunId, mut journal: SqliteJournal, records: Vec<Record>, word: Word) -> Result<Exit, Problem> {
+        let mut program = self.program(&id);
+        let mut performer = self.dispatcher()?;
+        let mut clock = SystemClock::default();
+        let mut reporter = Reporter::new(&self.report)?;
+        let admission = Admission::new(self.admission_caps(), self.mode() == ExecutionMode::Adaptive);
+        let view = if records.is_empty() { None } else { Some(store::view_of(&id, records.clone())?) };
+        if let Some(view) = view {
+            reporter.seed(view);
+        }
+        let ended = {
+            let mut engine = Engine::new(&mut program, &mut performer, &mut journal, &mut clock, admission);
+            engine.observe(&mut reporter);
+            if records.is_empty() {
+                engine.begin(self.chapter(&id));
+                self.leave_out(&mut engine)?;
+            } else {
+                engine.load(records).map_err(|e| engine_problem(id.as_str(), &e))?;
+                engine.take_over();
+                say(&mut engine, &self.workflow, word)?;
+            }
+            engine.drive()
+        };
+        reporter.flush();
+        // Children are gone before the run is let go.
+        drop(performer);
+        let ending = ended.map_err(|e| engine_problem(id.as_str(), &e))?;
+        self.conclude(&id, &journal, &reporter, ending)
+    }
+
+    /// Drives a run on by a changed definition: a new chapter of the same run, in which what completed under the old
+    /// one counts where neither the task nor anything it hangs on has changed.
+    pub fn drive_changed(self, id: RunId, mut journal: SqliteJournal, records: Vec<Record>) -> Result<Exit, Problem> {
+        let before = store::view_of(&id, records)?;
+        let mut program = self.program(&id);
+        let mut performer = self.dispatcher()?;
+        let mut clock = SystemClock::default();
+        let mut reporter = Reporter::new(&self.report)?;
+        let admission = Admission::new(self.admission_caps(), self.mode() == ExecutionMode::Adaptive);
+        reporter.seed(before.clone());
+        let ended = {
+            let mut engine = Engine::new(&mut program, &mut performer, &mut journal, &mut clock, admission);
+            engine.observe(&mut reporter);
+            engine.begin(self.chapter(&id));
+            for (task, from) in self.unchanged(&before) {
+                let detail = &before.tasks[from.index()];
+                let attempt = detail.attempts.last().map_or(raddle_engine::Attempt(1), |a| a.attempt);
+                if let Some(output) = &detail.output {
+                    engine.adopt(task, attempt, output.clone()).expect("a pending task can be taken over");
+                }
+            }
+            engine.drive()
+        };
+        reporter.flush();
+        drop(performer);
+        let ending = ended.map_err(|e| engine_problem(id.as_str(), &e))?;
+        self.conclude(&id, &journal, &reporter, ending)
+    }
+
+    /// Completed tasks that mean the same as before, with where they stood then; in topological order.
+    fn unchanged(&self, before: &RunView) -> Vec<(TaskIx, TaskIx)> {
+        let mut order: Vec<usize> = (0..self.workflow.tasks.len()).collect();
+        order.sort_by_key(|i| self.workflow.tasks[*i].level);
+        let mut same: HashMap<usize, TaskIx> = HashMap::new();
+        for i in order {
+            let task = &self.workflow.tasks[i];
+            let from = before.task(&task.id).filter(|from| {
+                before.snapshot.tasks[from.index()].hash == task.hash
+                    && matches!(before.run.state(*from), TaskState::Completed { .. })
+                    && task.depends_on.iter().all(|d| same.contains_key(&(d.task as usize)))
+            });
+            if let Some(from) = from {
+                same.insert(i, from);
+            }
+        }
+        let mut pairs: Vec<(TaskIx, TaskIx)> = same.into_iter().map(|(i, from)| (TaskIx(i as u32), from)).collect();
+        pairs.sort_by_key(|(task, _)| self.workflow.tasks[task.index()].level);
+        pairs
+    }
+
+    /// Skips what `--only` and `--from` leave out.
+    fn leave_out<P, D, J, C>(&self, engine: &mut Engine<'_, P, D, J, C>) -> Result<(), Problem>
+    where
+        P: raddle_engine::program::Program,
+        D: Dispatcher,
+        J: Journal,
+        C: Clock,
+    {
+        if self.options.only.is_empty() && self.options.from.is_empty() {
+            return Ok(());
+        }
+        let index = |id: &String| {
+            let found = self.workflow.tasks.iter().position(|t| t.id == *id);
+            found.ok_or_else(|| Problem::usage(format!("the workflow has no task `{id}`")))
+        };
+        let mut wanted = vec![false; self.workflow.tasks.len()];
+        for id in &self.options.only {
+            wanted[index(id)?] = true;
+        }
+        let mut open: Vec<usize> = self.options.from.iter().map(index).collect::<Result<_, _>>()?;
+        let graph = Arc::clone(engine.run_state().graph());
+        while let Some(task) = open.pop() {
+            if !std::mem::replace(&mut wanted[task], true) {
+                open.extend(graph.successors(TaskIx(task as u32)).map(|(t, _)| t.index()));
+            }
+        }
+        for (task, _) in wanted.iter().enumerate().filter(|(_, wanted)| !**wanted) {
+            engine.skip(TaskIx(task as u32)).expect("a pending task can be skipped");
+        }
+        Ok(())
+    }
+
+    fn conclude(
+        &self,
+        id: &RunId,
+        journal: &SqliteJournal,
+        reporter: &Reporter,
+        ending: Ending,
+    ) -> Result<Exit, Problem> {
+        let view = reporter.view().expect("a driven run has begun");
+        let load = |output: &_| journal.load(output);
+        let exit = exit_of(view, ending, self.strict);
+        if self.report.json || self.report.events.as_deref() != Some("-") {
+            let outputs = declared_outputs(view, &load)?;
+            if self.report.json {
+                let document = document::run_document(view, outputs, false, store::now(), &load);
+                print_json(&document.map_err(|e| journal_problem(id.as_str(), &e))?)?;
+            } else if !self.report.quiet {
+                print_outputs(view, outputs)?;
+            }
+        }
+        if !self.report.quiet || matches!(exit, Exit::Refused) {
+            terminal::tell(&summary(view, ending, exit));
+        }
+        if let Some(error) = &reporter.broken {
+            terminal::tell(&format!("warning: events could not all be written: {error}\n"));
+        }
+        if let Ending::Finished(outcome) = ending {
+            let mut meta = self.home.meta(id).unwrap_or_default();
+            meta.outcome = Some(outcome.name().to_owned());
+            meta.finished_at = view.finished_at.map(|at| at.0);
+            // An index only: when it cannot be written, the journal still says the same.
+            let _ = self.home.set_meta(id, &meta);
+        }
+        Ok(exit)
+    }
+}
+
+fn say<P, D, J, C>(engine: &mut Engine<'_, P, D, J, C>, workflow: &Workflow, word: Word) -> Result<(), Problem>
+where
+    P: raddle_engine::program::Program,
+    D: Dispatcher,
+    J: Journal,
+    C: Clock,
+{
+    let (task, result, verb) = match word {
+        Word::None => return Ok(()),
+        Word::Retry(task) => (task, engine.retry(task), "retried"),
+        Word::Skip(task) => (task, engine.skip(task), "skipped"),
+    };
+    result.map_err(|_| {
+        let state = engine.run_state().state(task).name();
+        Problem::usage(format!("task {} is {state} and cannot be {verb}", workflow.tasks[task.index()].id))
+    })
+}
+
+/// The exit code of an ending.
+fn exit_of(view: &RunView, ending: Ending, strict: bool) -> Exit {
+    match ending {
+        Ending::Finished(Outcome::Succeeded) => Exit::Success,
+        Ending::Finished(Outcome::Degraded) if strict => Exit::Degraded,
+        Ending::Finished(Outcome::Degraded) => Exit::Success,
+        Ending::Finished(Outcome::BudgetExhausted) => Exit::Budget,
+        Ending::Finished(_) => Exit::Failed,
+        Ending::Waiting if doubted(view).next().is_some() => Exit::Refused,
+        Ending::Waiting => Exit::Waiting,
+        Ending::Stopped(StopKind::Interrupt) => Exit::Interrupted,
+        Ending::Stopped(StopKind::Terminate) => Exit::Terminated,
+        Ending::Stopped(StopKind::Cancel) => Exit::Failed,
+    }
+}
+
+/// The exit code of a run that had settled before.
+pub fn exit_of_finished(outcome: Outcome, strict: bool) -> Exit {
+    match outcome {
+        Outcome::Succeeded => Exit::Success,
+        Outcome::Degraded if strict => Exit::Degraded,
+        Outcome::Degraded => Exit::Success,
+        Outcome::BudgetExhausted => Exit::Budget,
+        _ => Exit::Failed,
+    }
+}
+
+fn doubted(view: &RunView) -> impl Iterator<Item = TaskIx> + '_ {
+    (0..view.tasks.len() as u32)
+        .map(TaskIx)
+        .filter(|t| matches!(view.run.state(*t), TaskState::Waiting { cause: Cause::Doubt, .. }))
+}
+
+/// The workflow's own outputs are data; those of many sinks nobody asked for are not printed.
+fn print_outputs(view: &RunView, outputs: Map<String, Value>) -> Result<(), Problem> {
+    if view.run.finished().is_none() || (view.snapshot.outputs.is_none() && outputs.len() != 1) {
+        return Ok(());
+    }
+    let mut values = outputs.iter().map(|(_, value)| value);
+    match (values.next(), values.next()) {
+        (None | Some(Value::Null), None) => Ok(()),
+        (Some(Value::String(text)), None) => terminal::print(&format!("{text}\n")),
+        (Some(one), None) => print_json(one),
+        _ => print_json(&Value::Object(outputs)),
+    }
+}
+
+/// The last words to a person: the outcome, what failed and why, what to do next.
+fn summary(view: &RunView, ending: Ending, exit: Exit) -> String {
+    const SHOWN: usize = 10;
+    let run = &view.chapter.run;
+    let n = view.tasks.len() as u32;
+    let name = |t: TaskIx| view.snapshot.tasks[t.index()].id.as_str();
+    let mut text = String::new();
+    let failed: Vec<TaskIx> = (0..n)
+        .map(TaskIx)
+        .filter(|t| matches!(view.run.state(*t), TaskState::Failed { .. } | TaskState::FailedSafe { .. }))
+        .collect();
+    for task in failed.iter().take(SHOWN) {
+        if let Some((class, message)) = &view.tasks[task.index()].error {
+            let safely = if matches!(view.run.state(*task), TaskState::FailedSafe { .. }) { " safely" } else { "" };
+            let message = harmless_lines(message).trim_end().replace('\n', "\n    ");
+            text.push_str(&format!("  {} failed{safely} ({}): {message}\n", harmless(name(*task)), class.name()));
+        }
+    }
+    if failed.len() > SHOWN {
+        text.push_str(&format!("  … and {} more\n", failed.len() - SHOWN));
+    }
+    let blocked = (0..n).filter(|i| matches!(view.run.state(TaskIx(*i)), TaskState::Blocked { .. })).count();
+    if blocked > 0 {
+        text.push_str(&format!("  {} blocked\n", terminal::counted(blocked, "task")));
+    }
+    let took = terminal::duration(view.finished_at.unwrap_or_else(store::now).0.saturating_sub(view.started_at.0));
+    let done = (0..n).filter(|i| matches!(view.run.state(TaskIx(*i)), TaskState::Completed { .. })).count();
+    let usage = view.total_usage();
+    let spent = match usage.cost_usd {
+        Some(usd) if usd > 0.0 => format!(", {}", terminal::money(usd)),
+        _ => String::new(),
+    };
+    let simulated = if view.snapshot.options.simulate { " (simulated: nothing was performed)" } else { "" };
+    let outcome = match ending {
+        Ending::Finished(outcome) => outcome.name(),
+        Ending::Waiting => "waiting",
+        Ending::Stopped(_) => outcome_name(view, false),
+    };
+    text.push_str(&format!("run {run} {outcome}{simulated}: {done} of {n} tasks completed in {took}{spent}\n"));
+    let required = failed.iter().find(|t| matches!(view.run.state(**t), TaskState::Failed { .. }));
+    if let (Exit::Failed, Some(task)) = (exit, required) {
+        text.push_str(&format!("  to try it again and go on:  raddle retry {run} {}\n", name(*task)));
+        text.push_str(&format!("  to go on without it:        raddle skip {run} {}\n", name(*task)));
+        text.push_str(&format!("  what it printed:            raddle logs {run} {}\n", name(*task)));
+    }
+    for task in doubted(view).take(SHOWN) {
+        let id = name(task);
+        text.push_str(&format!(
+            "  {id} was running when its engine ended and nobody knows how far it came; it has side effects, so it is \
+             not repeated unasked\n    raddle retry {run} {id}   runs it again\n    raddle skip {run} {id}    goes on \
+             without it\n"
+        ));
+    }
+    if matches!(ending, Ending::Stopped(StopKind::Interrupt | StopKind::Terminate)) {
+        text.push_str(&format!("  to go on:  raddle resume {run}\n"));
+    }
+    text
+}
+
+fn blake3_hex(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+/// This binary as a sandbox worker.
+fn worker_argv() -> Vec<String> {
+    vec!["/proc/self/exe".to_owned(), "__sandbox-worker".to_owned()]
+}
+
+/// The wall clock, never going backwards, and chance from the operating system.
+#[derive(Debug)]
+pub struct SystemClock {
+    last: std::cell::Cell<u64>,
+    chance: u64,
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        // The standard library seeds its hashers from the operating system.
+        let chance = std::hash::RandomState::new().build_hasher().finish() | 1;
+        SystemClock { last: std::cell::Cell::new(0), chance }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Time {
+        self.last.set(self.last.get().max(store::now().0));
+        Time(self.last.get())
+    }
+
+    fn noise(&mut self) -> u32 {
+        // xorshift64* (Vigna 2016): jitter needs no more.
+        self.chance ^= self.chance >> 12;
+        self.chance ^= self.chance << 25;
+        self.chance ^= self.chance >> 27;
+        (self.chance.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) as u32
+    }
+}
+
+/// Who performs attempts.
+enum Performer {
+    Local(Box<LocalDispatcher>),
+    /// `--simulate`: whatever is started has ended, with nothing.
+    Simulated(Vec<(AttemptKey, u32)>),
+}
+
+impl Dispatcher for Performer {
+    fn start(&mut self, spec: AttemptSpec) {
+        match self {
+            Performer::Local(local) => local.start(spec),
+            Performer::Simulated(started) => started.push((spec.key, spec.epoch)),
+        }
+    }
+
+    fn stop(&mut self, key: AttemptKey, cause: StopCause, grace: Duration) {
+        if let Performer::Local(local) = self {
+            local.stop(key, cause, grace);
+        }
+    }
+
+    fn wait(&mut self, until: Option<Time>, reports: &mut Vec<Report>) {
+        match self {
+            Performer::Local(local) => local.wait(until, reports),
+            Performer::Simulated(started) => reports.extend(started.drain(..).map(|(key, epoch)| {
+                let result = Ok(RawOutput::Json("null".to_owned()));
+                Report::Ended(Ended { key, epoch, result, usage: None, session: None })
+            })),
+        }
+    }
+
+    fn pressure(&mut self) -> Option<Pressure> {
+        let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let available_kb = meminfo
+            .lines()
+            .find_map(|line| line.strip_prefix("MemAvailable:"))
+            .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        // Not every kernel has pressure stall information; without it only free memory counts.
+        let stalled = std::fs::read_to_string("/proc/pressure/memory").ok().and_then(|text| {
+            text.split("avg10=").nth(1)?.split_whitespace().next()?.parse::<f32>().ok()
+        });
+        Some(Pressure { available_bytes: available_kb.map(|kb| kb << 10), stalled: stalled.unwrap_or(0.0) / 100.0 })
+    }
+}

@@ -1,0 +1,197 @@
+//! Going on with a run: `resume`, `retry`, `skip` and `run --recover`. It does not know how the engine is hosted.
+
+use std::path::PathBuf;
+
+use raddle_engine::fact::{Chapter, Record};
+use raddle_engine::ports::Journal;
+use raddle_engine::snapshot::Snapshot;
+use raddle_engine::view::RunView;
+use raddle_journal::{Home, RunId};
+use serde_json::{Map, Value};
+
+use super::host::{Launch, Word, exit_of_finished};
+use super::look::{document_of, print_json, unknown_task};
+use super::store::{self, Opened, journal_problem};
+use super::begin;
+use crate::args::{ContinueArgs, ReportArgs, ResumeArgs, Shape, ShapeArgs};
+use crate::exit::Exit;
+use crate::loading;
+use crate::problem::Problem;
+use crate::source::Definition;
+use crate::terminal::{self, Colour};
+
+/// `raddle resume`.
+pub fn resume(args: ResumeArgs, colour: Colour) -> Result<Exit, Problem> {
+    args.report.refuse_doubled_stdout()?;
+    let home = store::home()?;
+    let id = store::resolve(&home, &args.run)?;
+    let opened = Opened::open(&home, id)?;
+    if let Some(outcome) = opened.view.run.finished() {
+        if args.report.json {
+            print_json(&document_of(&opened)?)?;
+        }
+        terminal::tell(&format!("run {id} has ended before: {}\n", outcome.name()));
+        return Ok(exit_of_finished(outcome, args.strict));
+    }
+    let launch = relaunch(&home, &opened.view, args.report, args.strict, colour)?;
+    begin(false, launch.report.quiet, home, move || take_over(launch, id, Word::None))
+}
+
+/// `raddle retry`.
+pub fn retry(args: ContinueArgs, colour: Colour) -> Result<Exit, Problem> {
+    go_on(args, colour, Word::Retry)
+}
+
+/// `raddle skip`.
+pub fn skip(args: ContinueArgs, colour: Colour) -> Result<Exit, Problem> {
+    go_on(args, colour, Word::Skip)
+}
+
+fn go_on(args: ContinueArgs, colour: Colour, word: fn(raddle_engine::TaskIx) -> Word) -> Result<Exit, Problem> {
+    args.report.refuse_doubled_stdout()?;
+    let home = store::home()?;
+    let id = store::resolve(&home, &args.run)?;
+    let opened = Opened::open(&home, id)?;
+    let task = opened.view.task(&args.task).ok_or_else(|| unknown_task(&opened.view, &args.task))?;
+    let launch = relaunch(&home, &opened.view, args.report, args.strict, colour)?;
+    begin(false, launch.report.quiet, home, move || take_over(launch, id, word(task)))
+}
+
+/// `run --recover`: the latest unfinished run of this workflow, else a new one.
+pub fn recover(launch: Launch, accept_changes: bool, detach: bool, colour: Colour) -> Result<Exit, Problem> {
+    let home = launch.home.clone();
+    let quiet = launch.report.quiet;
+    let Some(opened) = latest_unfinished(&launch)? else {
+        if !quiet {
+            terminal::tell(&format!("no unfinished run of {}: starting a new one\n", launch.workflow.name));
+        }
+        return begin(detach, quiet, home, move || launch.start());
+    };
+    let id = opened.id;
+    if opened.live {
+        let by = home.owner(&id).unwrap_or_else(|| "another process".into());
+        return Err(journal_problem(id.as_str(), &raddle_engine::ports::JournalError::Owned { by }));
+    }
+    let chapter = &opened.view.chapter;
+    if chapter.hash == launch.workflow.hash {
+        if !quiet {
+            terminal::tell(&format!("resuming run {id}\n"));
+        }
+        // Under the options and inputs it began with, whatever this command line says.
+        let launch = relaunch(&home, &opened.view, launch.report, launch.strict, colour)?;
+        return begin(detach, quiet, home, move || take_over(launch, id, Word::None));
+    }
+    let changes = changes(&opened.view, &launch);
+    if !accept_changes {
+        let mut problem = Problem::new(Exit::Refused, format!("the workflow has changed since run {id} began"));
+        for change in changes.into_iter().take(20) {
+            problem = problem.hint(change);
+        }
+        return Err(problem
+            .hint("`--accept-changes` keeps what completed unchanged and runs the rest by the new definition")
+            .hint(format!("`raddle resume {id}` goes on by the old definition; without `--recover` a new run starts")));
+    }
+    if !quiet {
+        terminal::tell(&format!("resuming run {id} with a changed workflow\n"));
+    }
+    begin(detach, quiet, home, move || adopt(launch, id))
+}
+
+fn latest_unfinished(launch: &Launch) -> Result<Option<Opened>, Problem> {
+    let home = &launch.home;
+    for id in home.ids().map_err(|e| Problem::io("list the runs", &e))? {
+        // The index saves opening every journal; without it the journal is asked.
+        let other = |meta: raddle_journal::RunMeta| meta.workflow != launch.workflow.name || meta.outcome.is_some();
+        if home.meta(&id).is_some_and(other) {
+            continue;
+        }
+        let Ok(opened) = Opened::open(home, id) else {
+            terminal::tell(&format!("warning: run {id} cannot be read and is passed over\n"));
+            continue;
+        };
+        let chapter = &opened.view.chapter;
+        let same_place = chapter.base_dir == launch.base_dir().to_string_lossy() && chapter.workflow == launch.workflow.name;
+        if same_place && opened.view.run.finished().is_none() {
+            return Ok(Some(opened));
+        }
+    }
+    Ok(None)
+}
+
+/// What became different, task by task, in words.
+fn changes(view: &RunView, launch: &Launch) -> Vec<String> {
+    let old = |id: &str| view.snapshot.tasks.iter().find(|t| t.id == id);
+    let new = |id: &str| launch.workflow.tasks.iter().find(|t| t.id == id);
+    let mut changes = Vec::new();
+    for task in &view.snapshot.tasks {
+        match new(&task.id) {
+            None => changes.push(format!("task {} is gone", task.id)),
+            Some(now) if now.hash != task.hash => changes.push(format!("task {} differs", task.id)),
+            Some(_) => {}
+        }
+    }
+    for task in launch.workflow.tasks.iter().filter(|t| old(&t.id).is_none()) {
+        changes.push(format!("task {} is new", task.id));
+    }
+    if changes.is_empty() {
+        changes.push("something outside the tasks differs (defaults, limits, inputs, servers, outputs)".into());
+    }
+    changes
+}
+
+/// The launch of a run that exists, from what its journal holds.
+fn relaunch(home: &Home, view: &RunView, report: ReportArgs, strict: bool, colour: Colour) -> Result<Launch, Problem> {
+    let chapter = &view.chapter;
+    let options = options_of(view);
+    let shape = shape_of(&options)?;
+    let definition = Definition {
+        text: chapter.source.clone().into_bytes(),
+        name: chapter.source_name.clone(),
+        base_dir: PathBuf::from(&chapter.base_dir),
+    };
+    let (workflow, loaded) = loading::load_definition(definition, &shape, colour)?.accepted(false, colour)?;
+    if workflow.hash != chapter.hash || workflow.tasks.len() != view.tasks.len() {
+        return Err(Problem::new(Exit::Refused, "what the workflow names outside its own file has changed since the run began")
+            .hint("restore the agents, files and settings it uses, or start a new run"));
+    }
+    Ok(Launch::new(home.clone(), workflow, loaded, inputs_of(chapter), options, report, strict))
+}
+
+fn inputs_of(chapter: &Chapter) -> Map<String, Value> {
+    serde_json::from_str(&chapter.inputs).unwrap_or_default()
+}
+
+fn options_of(view: &RunView) -> raddle_engine::snapshot::RunOptions {
+    let Snapshot { options, .. } = &view.snapshot;
+    options.clone()
+}
+
+fn shape_of(options: &raddle_engine::snapshot::RunOptions) -> Result<Shape, Problem> {
+    ShapeArgs {
+        file: None,
+        words: Vec::new(),
+        mode: options.mode.clone(),
+        parallelism: options.parallelism.clone(),
+        max_parallel: options.max_parallel,
+        optimization: options.optimization.clone(),
+        parallel: options.lift_caps,
+        strict: false,
+    }
+    .understood()
+}
+
+/// Becomes the owner and drives the run on.
+fn take_over(launch: Launch, id: RunId, word: Word) -> Result<Exit, Problem> {
+    let mut journal = launch.home.open_owner(&id).map_err(|e| journal_problem(id.as_str(), &e))?;
+    let mut records: Vec<Record> = Vec::new();
+    journal.replay(&mut |record| records.push(record)).map_err(|e| journal_problem(id.as_str(), &e))?;
+    launch.drive(id, journal, records, word)
+}
+
+/// Becomes the owner and goes on by a changed definition, keeping what completed and did not change.
+fn adopt(launch: Launch, id: RunId) -> Result<Exit, Problem> {
+    let mut journal = launch.home.open_owner(&id).map_err(|e| journal_problem(id.as_str(), &e))?;
+    let mut records: Vec<Record> = Vec::new();
+    journal.replay(&mut |record| records.push(record)).map_err(|e| journal_problem(id.as_str(), &e))?;
+    launch.drive_changed(id, journal, records)
+}
