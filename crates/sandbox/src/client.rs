@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -152,7 +152,7 @@ impl Worker {
             // It may be gone already; waiting tells.
             let _ = self.child.kill();
         }
-        classify_exit(self.child.wait().unwrap_or(ExitStatus::default()), kill)
+        classify_exit(self.child.wait().unwrap_or_default(), kill)
     }
 }
 

@@ -19,6 +19,14 @@ pub(crate) struct Fault {
     pub(crate) message: String,
 }
 
+impl Fault {
+    /// Not even an empty interpreter fits.
+    pub(crate) fn too_little_memory(memory: u64) -> Self {
+        let message = format!("the memory limit of {} MB is too small for any code", memory >> 20);
+        Fault { kind: FailureKind::Oom, message }
+    }
+}
+
 /// What is needed to tell a fault: the call, its name and its text.
 #[derive(Clone, Copy)]
 pub(crate) struct Telling<'a> {

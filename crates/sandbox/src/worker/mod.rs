@@ -12,7 +12,7 @@ mod host;
 mod interpreter;
 mod json;
 mod link;
-pub(crate) mod seal;
+pub mod seal;
 mod strip;
 
 use std::fmt;
@@ -22,6 +22,7 @@ use std::time::Duration;
 use crate::exit;
 use crate::protocol::{Order, Reply};
 use call::Call;
+use fault::Fault;
 use interpreter::{Interpreter, Job};
 use link::Link;
 use strip::Stripper;
@@ -95,9 +96,7 @@ fn serve(config: Config, link: Rc<Link>) -> i32 {
     loop {
         // The interpreter of the next call is made while the parent is busy with the reply of the last one.
         let call = Rc::new(Call::new(Rc::clone(&link)));
-        let Some(interpreter) = Interpreter::new(Rc::clone(&call), config.memory_bytes) else {
-            return exit::BAD_PARENT;
-        };
+        let interpreter = Interpreter::new(Rc::clone(&call), config.memory_bytes);
         if !link.receive(&mut frame) {
             return 0;
         }
@@ -105,7 +104,10 @@ fn serve(config: Config, link: Rc<Link>) -> i32 {
             return exit::BAD_PARENT;
         };
         call.begin(id, Duration::from_millis(timeout_ms.into()));
-        let result = interpreter.run(&mut stripper, &Job { name, code, deps, context });
+        let result = match &interpreter {
+            Some(interpreter) => interpreter.run(&mut stripper, &Job { name, code, deps, context }),
+            None => Err(Fault::too_little_memory(config.memory_bytes)),
+        };
         let reply = match result {
             Ok(json) => Reply::Done { id, json, log: call.take_log() },
             Err(fault) => Reply::Failed { id, kind: fault.kind, message: fault.message, log: call.take_log() },

@@ -46,8 +46,9 @@ pub fn support() -> Support {
     Support { landlock, seccomp, reason: reason.map(str::to_owned) }
 }
 
-/// Gives up everything but computing, stdin and stdout; in words why that is not possible.
-pub(crate) fn seal(memory: u64) -> Result<(), String> {
+/// Gives up everything but computing, stdin and stdout, for good; in words why that is not possible. The process must
+/// have one thread and an empty environment.
+pub fn seal(memory: u64) -> Result<(), String> {
     if std::env::vars_os().next().is_some() {
         return Err("the environment of a worker must be empty".to_owned());
     }

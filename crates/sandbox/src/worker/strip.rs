@@ -89,7 +89,7 @@ fn codegen<'a>(program: &Program<'a>, map: Option<&Path>) -> CodegenReturn<'a> {
 
 fn print<T>(code: &str, printer: impl FnOnce(&Program<'_>) -> T) -> Result<T, SyntaxError> {
     // A first line for the system's loader is a comment to the language only at the very beginning of a file.
-    let (comment, code) = if code.starts_with("#!") { ("//", &code[2..]) } else { ("", code) };
+    let (comment, code) = code.strip_prefix("#!").map_or(("", code), |rest| ("//", rest));
     let source = [BEFORE, comment, code, AFTER].concat();
     let allocator = Allocator::default();
     let parsed = Parser::new(&allocator, &source, SourceType::ts()).parse();

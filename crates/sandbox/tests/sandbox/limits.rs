@@ -89,3 +89,10 @@ fn source_text_nested_beyond_the_parser_ends_only_the_worker() {
     assert_eq!(kind, FailureKind::Logic, "{message}");
     assert_eq!(sandbox.value("return 1"), json!(1));
 }
+
+#[test]
+fn the_smallest_sandbox_works() {
+    let mut sandbox = Sandbox::with_memory(1 << 20);
+    assert_eq!(sandbox.value("return 1 + 1"), json!(2));
+    assert_eq!(sandbox.failure("return new Uint8Array(1 << 20)").0, FailureKind::Oom);
+}

@@ -25,13 +25,18 @@ pub(crate) struct Sandbox {
     calls: u64,
 }
 
+/// One of this crate's example programs.
+pub(crate) fn example(name: &str) -> String {
+    let mut folder = std::env::current_exe().unwrap();
+    folder.pop();
+    folder.pop();
+    let program = folder.join("examples").join(name);
+    assert!(program.exists(), "{} is missing: build it with `cargo build --examples`", program.display());
+    program.into_os_string().into_string().unwrap()
+}
+
 pub(crate) fn argv(config: Config) -> Vec<String> {
-    let mut folder = std::env::current_exe().expect("the test has a path");
-    folder.pop();
-    folder.pop();
-    let program = folder.join("examples/sandbox_worker");
-    assert!(program.exists(), "{} is missing: build it with `cargo build --example sandbox_worker`", program.display());
-    let mut argv = vec![program.into_os_string().into_string().expect("the path is UTF-8")];
+    let mut argv = vec![example("sandbox_worker")];
     argv.extend(config.to_args());
     argv
 }

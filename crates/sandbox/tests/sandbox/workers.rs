@@ -8,7 +8,7 @@ use raddle_sandbox::client::Worker;
 use raddle_sandbox::{Broker, Config, Decoder, FailureKind, Reply, Request, support};
 use serde_json::json;
 
-use crate::{Sandbox, argv};
+use crate::{Sandbox, argv, example};
 
 #[test]
 fn one_worker_serves_many_calls() {
@@ -34,6 +34,35 @@ fn a_sealed_worker_has_nothing_but_its_pipes() {
         assert_eq!(fds.count(), 3);
     }
     assert!(support().seccomp);
+}
+
+/// What native code in a sealed process gets, should the interpreter be broken open.
+#[test]
+fn the_kernel_holds_a_worker_that_was_broken_open() {
+    const DENIED: &str = "exit status: 1";
+    const KILLED: &str = "signal: 31 (SIGSYS)";
+    let program = example("sandbox_probe");
+    for (attempt, wanted) in [
+        ("nothing", "exit status: 0"),
+        ("open", DENIED),
+        ("create", DENIED),
+        ("unlink", DENIED),
+        ("executable-memory", DENIED),
+        ("signal-parent", DENIED),
+        ("raise-limit", DENIED),
+        ("chdir", DENIED),
+        ("duplicate", DENIED),
+        ("socket", KILLED),
+        ("execute", KILLED),
+        ("fork", KILLED),
+        ("trace-parent", KILLED),
+        ("io-uring", KILLED),
+        ("foreign-abi", KILLED),
+    ] {
+        let mut command = Command::new(&program);
+        let status = command.arg(attempt).env_clear().stderr(Stdio::null()).status().unwrap();
+        assert!(status.to_string().starts_with(wanted), "{attempt}: {status}");
+    }
 }
 
 #[test]
