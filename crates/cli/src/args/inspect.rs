@@ -1,0 +1,179 @@
+//! Arguments of the commands that only look, and of those about this program itself. It does not know where runs
+//! are kept.
+
+use clap::{Args, Subcommand};
+
+use super::ShapeArgs;
+
+/// `raddle plan`.
+#[derive(Debug, Default, Args)]
+pub struct PlanArgs {
+    /// The workflow and how it would be run.
+    #[command(flatten)]
+    pub shape: ShapeArgs,
+    /// Print the plan as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `raddle validate`.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// Workflow files; `-` is stdin. Default: workflow.yaml or dag.yaml here.
+    #[arg(value_name = "FILE")]
+    pub files: Vec<String>,
+    /// Treat warnings as errors.
+    #[arg(long)]
+    pub strict: bool,
+    /// Print the diagnostics as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `raddle ps`.
+#[derive(Debug, Args)]
+pub struct PsArgs {
+    /// Print the list as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `raddle show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The run: an id, an unambiguous beginning of one, or `last`.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Print one JSON document about the run.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `raddle watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// The run: an id, an unambiguous beginning of one, or `last`.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Print the run's events as JSON lines instead.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `raddle logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The run: an id, an unambiguous beginning of one, or `last`.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Only this task.
+    #[arg(value_name = "TASK")]
+    pub task: Option<String>,
+    /// Only this attempt, from 1.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub attempt: Option<u32>,
+    /// Only what went to stderr.
+    #[arg(long)]
+    pub stderr: bool,
+    /// Print the list as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `raddle trace`.
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// The run: an id, an unambiguous beginning of one, or `last`.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Accepted for symmetry: a trace is always JSON lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `raddle why`.
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The run: an id, an unambiguous beginning of one, or `last`.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// The task's id.
+    #[arg(value_name = "TASK")]
+    pub task: String,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `raddle checkpoint`.
+#[derive(Debug, Args)]
+pub struct CheckpointArgs {
+    /// The run: an id, an unambiguous beginning of one, or `last`.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+}
+
+/// `raddle executors`.
+#[derive(Debug, Args)]
+pub struct ExecutorsArgs {
+    /// What to do with them; `compare` when left out.
+    #[command(subcommand)]
+    pub action: Option<ExecutorsAction>,
+    /// Print the comparison as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do with executors.
+#[derive(Debug, Subcommand)]
+pub enum ExecutorsAction {
+    /// Effective values, and whether each is available here.
+    Compare {
+        /// Print the comparison as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Choose by demands (not built yet).
+    Select(super::UnbuiltArgs),
+}
+
+/// `raddle doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print the findings as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `raddle schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// A part of the schema, such as `tasks`.
+    #[arg(value_name = "PATH")]
+    pub path: Option<String>,
+    /// Accepted for symmetry: a schema is always JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `raddle gc`.
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Remove finished runs that ended longer ago than this (30d, 12h); default 30d.
+    #[arg(long, value_name = "AGE", value_parser = crate::terminal::age)]
+    pub older_than: Option<std::time::Duration>,
+    /// Only say what would be removed.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the list as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `raddle completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}

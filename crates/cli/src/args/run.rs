@@ -1,0 +1,137 @@
+//! Arguments of the commands that drive runs. It does not know how runs are driven.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::ShapeArgs;
+use crate::problem::Problem;
+
+/// `raddle run`.
+#[derive(Debug, Default, Args)]
+pub struct RunArgs {
+    /// The workflow and how it is run.
+    #[command(flatten)]
+    pub shape: ShapeArgs,
+    /// A parameter of the workflow; may be repeated.
+    #[arg(long = "input", value_name = "NAME=VALUE")]
+    pub input: Vec<String>,
+    /// Parameters from a JSON file (an object); `--input` wins.
+    #[arg(long, value_name = "FILE")]
+    pub inputs_file: Option<PathBuf>,
+    /// Show the plan and touch nothing (the same as `raddle plan`).
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Resume the latest unfinished run of this workflow; start a new one when there is none.
+    #[arg(long, conflicts_with_all = ["dry_run", "only", "from"])]
+    pub recover: bool,
+    /// With --recover: go on although the workflow has changed; what changed, and what hangs on it, runs again.
+    #[arg(long, requires = "recover")]
+    pub accept_changes: bool,
+    /// A limit such as 5usd or 200000tok (not built yet).
+    #[arg(long, value_name = "AMOUNT")]
+    pub budget: Option<String>,
+    /// Perform nothing; results are marked as simulated.
+    #[arg(long)]
+    pub simulate: bool,
+    /// Leave the terminal; the run goes on in the background.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub detach: bool,
+    /// Exit 3 instead of waiting for a person or a quota.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Only this task; may be repeated.
+    #[arg(long, value_name = "TASK")]
+    pub only: Vec<String>,
+    /// This task and everything that hangs on it; may be repeated.
+    #[arg(long, value_name = "TASK", conflicts_with = "only")]
+    pub from: Vec<String>,
+    /// Answer yes to every gate (not built yet).
+    #[arg(long)]
+    pub yes: bool,
+    /// How results and progress are told.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// How a command that drives a run reports.
+#[derive(Debug, Default, Clone, Args)]
+pub struct ReportArgs {
+    /// Print one JSON document about the run on stdout when it ends.
+    #[arg(long)]
+    pub json: bool,
+    /// Write the run's events as JSON lines to a file, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub events: Option<String>,
+    /// No progress on stderr.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+impl RunArgs {
+    /// Refuses what is known by name only, before anything is read.
+    pub fn refuse_unbuilt(&self) -> Result<(), Problem> {
+        if self.budget.is_some() {
+            return Err(Problem::not_yet("--budget", "limits what a run may spend"));
+        }
+        if self.yes {
+            return Err(Problem::not_yet("--yes", "answers approval gates, and there are none yet"));
+        }
+        self.report.refuse_doubled_stdout()
+    }
+}
+
+impl ReportArgs {
+    /// One stdout cannot hold a document and a stream.
+    pub fn refuse_doubled_stdout(&self) -> Result<(), Problem> {
+        if self.json && self.events.as_deref() == Some("-") {
+            return Err(Problem::usage("`--json` and `--events -` both want stdout").hint("give `--events` a file"));
+        }
+        Ok(())
+    }
+}
+
+/// `raddle resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The run: an id, an unambiguous beginning of one, or `last`.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Exit 3 instead of waiting for a person or a quota.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Exit 4 when the run is degraded.
+    #[arg(long)]
+    pub strict: bool,
+    /// How results and progress are told.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// `raddle retry` and `raddle skip`: a decision about a task, after which the run goes on.
+#[derive(Debug, Args)]
+pub struct ContinueArgs {
+    /// The run: an id, an unambiguous beginning of one, or `last`.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// The task's id.
+    #[arg(value_name = "TASK")]
+    pub task: String,
+    /// Exit 3 instead of waiting for a person or a quota.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Exit 4 when the run is degraded.
+    #[arg(long)]
+    pub strict: bool,
+    /// How results and progress are told.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// `raddle stop`.
+#[derive(Debug, Args)]
+pub struct StopArgs {
+    /// The run: an id, an unambiguous beginning of one, or `last`.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+}

@@ -1,0 +1,99 @@
+//! From the command line to one function per command, and from its answer to an exit code. It does not know how any
+//! command does its work.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::args::{Cli, Command, ExecutorsAction};
+use crate::exit::Exit;
+use crate::problem::Problem;
+use crate::terminal::{self, Colour};
+use crate::{args, doctor, executors, plan, run, validate};
+
+/// Parses, dispatches, and tells what went wrong.
+pub fn main(argv: Vec<OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(args::without_aliases(argv)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is there to be told when this fails.
+            let _ = error.print();
+            return if error.exit_code() == 0 { Exit::Success } else { Exit::Usage };
+        }
+    };
+    let colour = Colour::for_stderr(cli.no_color);
+    dispatch(cli.command, colour).unwrap_or_else(|problem| told(&problem, colour))
+}
+
+/// The sandbox worker's own entry: no arguments, no configuration, no display.
+pub fn sandbox_worker() -> ExitCode {
+    told(&Problem::usage("the sandbox worker is not wired yet"), Colour::Off).into()
+}
+
+fn dispatch(command: Command, colour: Colour) -> Result<Exit, Problem> {
+    match command {
+        Command::Run(args) => run::run(*args, colour),
+        Command::Resume(args) => run::resume(args, colour),
+        Command::Retry(args) => run::retry(args, colour),
+        Command::Skip(args) => run::skip(args, colour),
+        Command::Stop(args) => run::stop(args),
+        Command::Ps(args) => run::ps(args),
+        Command::Show(args) => run::show(args),
+        Command::Watch(args) => run::watch(args),
+        Command::Logs(args) => run::logs(args),
+        Command::Trace(args) => run::trace(args),
+        Command::Why(args) => run::why(args),
+        Command::Checkpoint(args) => run::checkpoint(args),
+        Command::Gc(args) => run::gc(args),
+        Command::Executors(args) => match args.action {
+            None => executors::compare(args.json, colour),
+            Some(ExecutorsAction::Compare { json }) => executors::compare(json || args.json, colour),
+            Some(ExecutorsAction::Select(_)) => Err(unbuilt("executors select", "chooses an executor by demands")),
+        },
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Completions(args) => completions(args.shell),
+        Command::Approve(_) => Err(unbuilt("approve", "says yes to a gate, and there are no gates yet")),
+        Command::Reject(_) => Err(unbuilt("reject", "says no to a gate, and there are no gates yet")),
+        Command::Patch(_) => Err(unbuilt("patch", "changes the tasks of a run")),
+        Command::Cost(_) => Err(unbuilt("cost", "calculates what executors cost")),
+        Command::Perm(_) => Err(unbuilt("perm", "explains what a task may do")),
+        Command::Worktrees(_) => Err(unbuilt("worktrees", "lists, merges and prunes worktrees")),
+        Command::Serve(_) => Err(unbuilt("serve", "serves the HTTP API and the web interface")),
+        Command::Mcp(_) => Err(unbuilt("mcp", "serves the commands as an MCP server")),
+        Command::Plan(args) => plan::plan(&args.shape.understood()?, args.json, colour, &run::history::Earlier),
+        Command::Validate(args) => validate::validate(args, colour),
+        Command::Schema(args) => schema(args.path.as_deref()),
+    }
+}
+
+fn unbuilt(command: &str, meaning: &str) -> Problem {
+    Problem::not_yet(&format!("raddle {command}"), meaning)
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<Exit, Problem> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "raddle", &mut script);
+    terminal::print(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Success)
+}
+
+fn schema(path: Option<&str>) -> Result<Exit, Problem> {
+    let _ = path;
+    Err(unbuilt("schema", "prints the JSON Schema of workflow files"))
+}
+
+fn told(problem: &Problem, colour: Colour) -> Exit {
+    if !problem.told {
+        let (red, bold, off) = match colour {
+            Colour::On => ("\u{1b}[1;31m", "\u{1b}[1m", "\u{1b}[0m"),
+            Colour::Off => ("", "", ""),
+        };
+        let mut text = format!("{red}error{off}: {}\n", terminal::harmless_lines(&problem.message));
+        for hint in &problem.hints {
+            text.push_str(&format!("  {bold}hint{off}: {}\n", terminal::harmless_lines(hint)));
+        }
+        terminal::tell(&text);
+    }
+    problem.exit
+}

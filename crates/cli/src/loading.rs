@@ -1,0 +1,123 @@
+//! From what the person named to a validated workflow with its surroundings, and its diagnostics shown. It does not
+//! know what the workflow is wanted for.
+
+use std::sync::Arc;
+
+use raddle_model::workflow::Workflow;
+use raddle_model::{Diagnostic, Severity, Sources, parse};
+
+use crate::args::Shape;
+use crate::exit::Exit;
+use crate::problem::Problem;
+use crate::project::{self, Project};
+use crate::report::{self, Fault, Source};
+use crate::source::{Definition, FolderSources};
+use crate::terminal::{self, Colour, counted};
+
+/// A workflow that was read, valid or not.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its text and where it came from.
+    pub definition: Definition,
+    /// Configuration, catalog and what else is known outside the file.
+    pub project: Project,
+    /// There when no diagnostic is an error. Mode, level and optimisation of the command line are already in it.
+    pub workflow: Option<Workflow>,
+    /// Everything there is to say about the text.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Sources for FolderSources {
+    fn read(&self, path: &str) -> Result<String, String> {
+        self.text(path)
+    }
+}
+
+/// Finds, reads and validates; problems of the file itself are diagnostics, not errors.
+pub fn load(shape: &Shape, colour: Colour) -> Result<Loaded, Problem> {
+    load_definition(Definition::find(shape.file.as_deref())?, shape, colour)
+}
+
+/// The same for a text that is already there (a resume reads it from the journal).
+pub fn load_definition(definition: Definition, shape: &Shape, colour: Colour) -> Result<Loaded, Problem> {
+    let project = project::load(&definition.base_dir, shape, colour)?;
+    let sources = FolderSources { base_dir: definition.base_dir.clone() };
+    let parsed = parse(&definition.text, definition.model_name(), &sources, &project.catalog);
+    let mut workflow = parsed.workflow;
+    if let Some(workflow) = &mut workflow {
+        workflow.mode = shape.mode.unwrap_or(workflow.mode);
+        workflow.parallelism = shape.parallelism.unwrap_or(workflow.parallelism);
+        workflow.optimization = shape.optimization.unwrap_or(workflow.optimization);
+    }
+    Ok(Loaded { definition, project, workflow, diagnostics: parsed.diagnostics })
+}
+
+impl Loaded {
+    /// Whether nothing may be executed: an error, or a warning under `--strict`.
+    pub fn is_refused(&self, strict: bool) -> bool {
+        self.workflow.is_none() || (strict && !self.diagnostics.is_empty())
+    }
+
+    /// Shows the diagnostics on stderr.
+    pub fn tell(&self, colour: Colour) {
+        let faults = faults(&self.definition, &self.diagnostics);
+        let mut text = report::render(&faults, colour);
+        // What was left out of the surroundings matters only when the file names something that is not there.
+        if self.workflow.is_none() {
+            for note in &self.project.notes {
+                text.push_str(&format!("note: {}\n", terminal::harmless(note)));
+            }
+        }
+        terminal::tell(&text);
+    }
+
+    /// Shows the diagnostics and gives the workflow, or exit code 2.
+    pub fn accepted(mut self, strict: bool, colour: Colour) -> Result<(Workflow, Loaded), Problem> {
+        self.tell(colour);
+        if self.is_refused(strict) {
+            terminal::tell(&format!("{}\n", verdict(&self.definition.name, &self.diagnostics)));
+            return Err(Problem::told(Exit::Usage));
+        }
+        let workflow = self.workflow.take().expect("a workflow that is not refused is there");
+        Ok((workflow, self))
+    }
+}
+
+/// `wf.yaml: 3 errors, 1 warning`.
+pub fn verdict(name: &str, diagnostics: &[Diagnostic]) -> String {
+    let name = terminal::harmless(name);
+    let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+    let warnings = diagnostics.len() - errors;
+    let mut parts = Vec::new();
+    if errors > 0 {
+        parts.push(counted(errors, "error"));
+    }
+    if warnings > 0 {
+        parts.push(counted(warnings, "warning"));
+    }
+    format!("{name}: {}", if parts.is_empty() { "valid".to_owned() } else { parts.join(", ") })
+}
+
+/// Diagnostics with their text beside them.
+fn faults(definition: &Definition, diagnostics: &[Diagnostic]) -> Vec<Fault> {
+    if diagnostics.is_empty() {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&definition.text).into_owned();
+    let source = Arc::new(Source { name: definition.name.clone(), text });
+    let fault = |d: &Diagnostic| Fault {
+        severity: match d.severity {
+            Severity::Error => report::Severity::Error,
+            Severity::Warning => report::Severity::Warning,
+        },
+        code: d.code,
+        message: d.message.clone(),
+        task: d.task.clone(),
+        source: Some(Arc::clone(&source)),
+        span: d.span.clone(),
+        line: d.line,
+        column: d.column,
+        help: d.help.clone(),
+    };
+    diagnostics.iter().map(fault).collect()
+}
