@@ -17,6 +17,7 @@ mod workers;
 pub mod agent;
 pub mod control;
 pub mod mcp;
+pub mod warden;
 
 pub use local::{LocalConfig, LocalDispatcher};
 pub use servers::ServerCommand;

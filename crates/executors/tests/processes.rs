@@ -128,7 +128,7 @@ fn a_program_that_moves_is_found_again() {
         std::fs::copy("/bin/true", here.join(folder).join("tool")).unwrap();
     };
     let path = format!("{0}/a:{0}/b:/bin:/usr/bin", here.display());
-    let mut run = |bench: &mut Bench| {
+    let run = |bench: &mut Bench| {
         let mut spec = bench.argv(&["tool"]);
         spec.env.push(("PATH".into(), path.clone()));
         bench.run(spec)

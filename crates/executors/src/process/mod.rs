@@ -14,3 +14,4 @@ mod tree;
 pub(crate) use capture::{Capture, Excerpt, Log, OUTPUT_BYTES, last_line};
 pub(crate) use launch::{Input, Launch};
 pub(crate) use supervisor::{ChildId, Exit, Listener, Stream, Supervisor};
+pub(crate) use tree::{Process, descendants};

@@ -13,23 +13,23 @@ use raddle_executors::{LocalConfig, LocalDispatcher};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// More than any test here may take.
-pub const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-pub struct Bench {
-    pub dispatcher: LocalDispatcher,
-    pub folder: tempfile::TempDir,
-    pub progress: Vec<String>,
+pub(crate) struct Bench {
+    pub(crate) dispatcher: LocalDispatcher,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) progress: Vec<String>,
     count: u32,
     ended: Vec<Ended>,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(LocalConfig::default())
     }
 
-    pub fn with(config: LocalConfig) -> Self {
+    pub(crate) fn with(config: LocalConfig) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         Bench {
             dispatcher: LocalDispatcher::new(config).unwrap(),
@@ -41,11 +41,11 @@ impl Bench {
         }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn spec(&mut self, work: Work) -> AttemptSpec {
+    pub(crate) fn spec(&mut self, work: Work) -> AttemptSpec {
         self.count += 1;
         let task_id = format!("t{}", self.count);
         AttemptSpec {
@@ -61,27 +61,27 @@ impl Bench {
         }
     }
 
-    pub fn shell(&mut self, script: &str) -> AttemptSpec {
+    pub(crate) fn shell(&mut self, script: &str) -> AttemptSpec {
         self.argv(&["sh", "-eu", "-c", script])
     }
 
-    pub fn argv(&mut self, argv: &[&str]) -> AttemptSpec {
+    pub(crate) fn argv(&mut self, argv: &[&str]) -> AttemptSpec {
         let argv = argv.iter().map(|argument| (*argument).to_owned()).collect();
         self.spec(Work::Process(ProcessWork { argv, deps: None }))
     }
 
-    pub fn start(&mut self, spec: AttemptSpec) -> AttemptKey {
+    pub(crate) fn start(&mut self, spec: AttemptSpec) -> AttemptKey {
         let key = spec.key;
         self.dispatcher.start(spec);
         key
     }
 
-    pub fn stop(&mut self, key: AttemptKey, cause: StopCause, grace: Duration) {
+    pub(crate) fn stop(&mut self, key: AttemptKey, cause: StopCause, grace: Duration) {
         self.dispatcher.stop(key, cause, grace);
     }
 
     /// One round of waiting, at most that long.
-    pub fn wait(&mut self, at_most: Duration) {
+    pub(crate) fn wait(&mut self, at_most: Duration) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let mut reports = Vec::new();
         self.dispatcher.wait(Some(Time((now + at_most).as_millis() as u64)), &mut reports);
@@ -95,7 +95,7 @@ impl Bench {
     }
 
     /// Waits for the end of that attempt.
-    pub fn end_of(&mut self, key: AttemptKey) -> Ended {
+    pub(crate) fn end_of(&mut self, key: AttemptKey) -> Ended {
         let deadline = Instant::now() + LONG;
         loop {
             if let Some(at) = self.ended.iter().position(|ended| ended.key == key) {
@@ -106,14 +106,14 @@ impl Bench {
         }
     }
 
-    pub fn run(&mut self, spec: AttemptSpec) -> Result<RawOutput, (FailureClass, String)> {
+    pub(crate) fn run(&mut self, spec: AttemptSpec) -> Result<RawOutput, (FailureClass, String)> {
         let key = self.start(spec);
         let ended = self.end_of(key);
         assert_eq!(ended.epoch, 7);
         ended.result.map_err(|failure| (failure.class, failure.message))
     }
 
-    pub fn text(&mut self, script: &str) -> String {
+    pub(crate) fn text(&mut self, script: &str) -> String {
         let spec = self.shell(script);
         match self.run(spec).unwrap() {
             RawOutput::Text(text) => text,
@@ -122,7 +122,7 @@ impl Bench {
     }
 
     /// Waits, while the dispatcher works, until the file is there, and returns what is in it.
-    pub fn file(&mut self, name: &str) -> String {
+    pub(crate) fn file(&mut self, name: &str) -> String {
         let path = self.path().join(name);
         let deadline = Instant::now() + LONG;
         loop {
@@ -138,7 +138,7 @@ impl Bench {
 }
 
 /// Whether a process exists and is no zombie.
-pub fn alive(pid: &str) -> bool {
+pub(crate) fn alive(pid: &str) -> bool {
     let stat = std::fs::read_to_string(PathBuf::from("/proc").join(pid).join("stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| !matches!(rest.trim_start().chars().next(), None | Some('Z' | 'X')))
 }
