@@ -3,7 +3,7 @@
 use rquickjs::{Ctx, Value};
 
 use super::call::Call;
-use super::json::{self, Unwritable};
+use super::json_writer::{self, Unwritable};
 use super::strip::{Place, SyntaxError, original_place};
 use crate::protocol::{FailureKind, MAX_RESULT, cut};
 
@@ -122,7 +122,8 @@ impl Telling<'_> {
         let told = if let Some(text) = value.as_string() {
             text.to_string().unwrap_or_default()
         } else {
-            let json = if value.is_undefined() { Ok("undefined".to_owned()) } else { json::write(value, self.call) };
+            let json =
+                if value.is_undefined() { Ok("undefined".to_owned()) } else { json_writer::write(value, self.call) };
             json.unwrap_or_else(|_| {
                 ctx.catch();
                 format!("a value of type {}", value.type_name())

@@ -12,8 +12,9 @@ use rquickjs::{Context, Ctx, Function, Promise, Runtime, Value};
 use super::allocator::Budget;
 use super::call::Call;
 use super::fault::{FILE, Fault, Telling};
+use super::host::Prelude;
 use super::strip::Stripper;
-use super::{host, json};
+use super::{json_reader, json_writer};
 use crate::protocol::FailureKind;
 
 /// Native stack that the code may use; the process has 8 MB.
@@ -36,14 +37,16 @@ pub(crate) struct Job<'a> {
 
 impl Interpreter {
     /// Makes it; `None` when not even that fits into the memory.
-    pub(crate) fn new(call: Rc<Call>, memory: u64) -> Option<Self> {
+    pub(crate) fn new(prelude: &mut Prelude, call: Rc<Call>, memory: u64) -> Option<Self> {
         let budget = Budget::new(usize::try_from(memory).unwrap_or(usize::MAX), Rc::clone(&call));
         let runtime = Runtime::new_with_alloc(budget).ok()?;
         runtime.set_max_stack_size(STACK);
+        // Collecting cycles in a heap that is thrown away soon is a waste until the heap is large.
+        runtime.set_gc_threshold(usize::try_from(memory / 4).unwrap_or(usize::MAX));
         let clock = Rc::clone(&call);
         runtime.set_interrupt_handler(Some(Box::new(move || clock.must_stop())));
         let context = Context::full(&runtime).ok()?;
-        context.with(|ctx| host::install(&ctx, &call)).ok()?;
+        context.with(|ctx| prelude.install(&ctx, &call)).ok()?;
         Some(Interpreter { context, call, memory })
     }
 
@@ -53,7 +56,7 @@ impl Interpreter {
         let js = stripper.strip(job.code).map_err(|e| telling.syntax(e))?;
         self.context.with(|ctx| {
             let result = match evaluate(&ctx, &self.call, &js, job) {
-                Ok(Some(value)) => json::write(&value, &self.call).map_err(|why| telling.unwritable(&ctx, why)),
+                Ok(Some(value)) => json_writer::write(&value, &self.call).map_err(|why| telling.unwritable(&ctx, why)),
                 Ok(None) if self.call.out_of_memory() => Err(telling.out_of_memory()),
                 Ok(None) => Err(Fault {
                     kind: FailureKind::Logic,
@@ -71,8 +74,8 @@ impl Interpreter {
 
 /// The value that the code returns; `None` when it never will.
 fn evaluate<'js>(ctx: &Ctx<'js>, call: &Call, js: &str, job: &Job<'_>) -> rquickjs::Result<Option<Value<'js>>> {
-    let deps = json::parse(ctx, terminated(job.deps))?;
-    let context = json::parse(ctx, terminated(job.context))?;
+    let deps = json_reader::parse(ctx, terminated(job.deps))?;
+    let context = json_reader::parse(ctx, terminated(job.context))?;
 
     // The names in scope are parameters of a function around the code, so the code may declare them again.
     let mut parameters = String::from("(deps,context");

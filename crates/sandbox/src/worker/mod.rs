@@ -10,7 +10,8 @@ mod call;
 mod fault;
 mod host;
 mod interpreter;
-mod json;
+mod json_reader;
+mod json_writer;
 mod link;
 pub mod seal;
 mod strip;
@@ -23,6 +24,7 @@ use crate::exit;
 use crate::protocol::{Order, Reply};
 use call::Call;
 use fault::Fault;
+use host::Prelude;
 use interpreter::{Interpreter, Job};
 use link::Link;
 use strip::Stripper;
@@ -92,11 +94,12 @@ pub fn main(config: Config) -> ! {
 
 fn serve(config: Config, link: Rc<Link>) -> i32 {
     let mut stripper = Stripper::default();
+    let mut prelude = Prelude::default();
     let mut frame = Vec::new();
     loop {
         // The interpreter of the next call is made while the parent is busy with the reply of the last one.
         let call = Rc::new(Call::new(Rc::clone(&link)));
-        let interpreter = Interpreter::new(Rc::clone(&call), config.memory_bytes);
+        let interpreter = Interpreter::new(&mut prelude, Rc::clone(&call), config.memory_bytes);
         if !link.receive(&mut frame) {
             return 0;
         }

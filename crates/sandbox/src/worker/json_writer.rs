@@ -1,12 +1,10 @@
-//! Values of the interpreter as JSON text and back. It does not know what the values mean.
+//! Values of the interpreter as JSON text. It does not know what the values mean.
 //!
 //! Writing follows `JSON.stringify`, but what that drops silently or garbles is an error here: functions, symbols,
 //! BigInt, cycles. It goes through the interpreter's C interface and never through the global `JSON`, which the code
 //! may have replaced.
 
-use std::ffi::CStr;
-
-use rquickjs::{Ctx, Value, qjs};
+use rquickjs::{Value, qjs};
 
 use super::call::Call;
 use crate::protocol::MAX_RESULT;
@@ -25,17 +23,6 @@ pub(crate) enum Unwritable {
     Threw,
     /// The call must stop.
     Stopped,
-}
-
-/// Parses JSON text that ends with a zero byte, without copying it.
-pub(crate) fn parse<'js>(ctx: &Ctx<'js>, terminated: &CStr) -> rquickjs::Result<Value<'js>> {
-    let len = terminated.count_bytes();
-    // SAFETY: the text ends with a zero byte as the parser demands, and it copies what it keeps.
-    let value = unsafe {
-        let raw = qjs::JS_ParseJSON(ctx.as_raw().as_ptr(), terminated.as_ptr(), len as _, c"json".as_ptr());
-        Value::from_raw(ctx.clone(), raw)
-    };
-    if value.is_exception() { Err(rquickjs::Error::Exception) } else { Ok(value) }
 }
 
 /// The JSON text of a value; `undefined` is `null`.
