@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
+use raddle_sandbox::worker;
 
 use crate::args::{Cli, Command, ExecutorsAction};
 use crate::exit::Exit;
@@ -26,9 +27,13 @@ pub fn main(argv: Vec<OsString>) -> Exit {
     dispatch(cli.command, colour).unwrap_or_else(|problem| told(&problem, colour))
 }
 
-/// The sandbox worker's own entry: no arguments, no configuration, no display.
-pub fn sandbox_worker() -> ExitCode {
-    told(&Problem::usage("the sandbox worker is not wired yet"), Colour::Off).into()
+/// The sandbox worker's own entry: no command line to parse, no configuration, no display.
+pub fn sandbox_worker(arguments: &[OsString]) -> ExitCode {
+    let arguments = arguments.iter().map(|argument| argument.to_string_lossy());
+    match worker::Config::from_args(arguments) {
+        Ok(config) => worker::main(config),
+        Err(error) => told(&Problem::usage(error.to_string()), Colour::Off).into(),
+    }
 }
 
 fn dispatch(command: Command, colour: Colour) -> Result<Exit, Problem> {

@@ -103,7 +103,8 @@ fn faults(definition: &Definition, diagnostics: &[Diagnostic]) -> Vec<Fault> {
     if diagnostics.is_empty() {
         return Vec::new();
     }
-    let text = String::from_utf8_lossy(&definition.text).into_owned();
+    // Spans are bytes of the text as it is; a text that is none has no lines to show.
+    let text = String::from_utf8(definition.text.clone()).unwrap_or_default();
     let source = Arc::new(Source { name: definition.name.clone(), text });
     let fault = |d: &Diagnostic| Fault {
         severity: match d.severity {

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     let argv: Vec<std::ffi::OsString> = std::env::args_os().collect();
     // A sandbox worker is started once per code task: it must not pay for a command line it does not have.
     if argv.get(1).is_some_and(|word| word == "__sandbox-worker") {
-        return commands::sandbox_worker();
+        return commands::sandbox_worker(&argv[2..]);
     }
     commands::main(argv).into()
 }

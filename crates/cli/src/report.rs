@@ -160,7 +160,7 @@ pub fn place(fault: &Fault) -> Option<String> {
 /// The line that a fault is in, the part of it to underline, and the text's name; `None` when there is no such line
 /// or it is too long to show.
 fn excerpt(source: &Source, fault: &Fault) -> Option<(String, Range<usize>, String)> {
-    if fault.line == 0 {
+    if fault.line == 0 || source.text.is_empty() {
         return None;
     }
     let start = source.boundary(fault.span.start);
@@ -171,9 +171,49 @@ fn excerpt(source: &Source, fault: &Fault) -> Option<(String, Range<usize>, Stri
         return None;
     }
     // The span is measured on the harmless text, because escapes are longer than what they stand for.
-    let stop = source.boundary(fault.span.end.max(start)).clamp(start, begin + line.len());
     let start = start.min(begin + line.len());
+    let stop = source.boundary(fault.span.end).clamp(start, begin + line.len());
+    let line = harmless(line).into_owned();
     let before = harmless(&source.text[begin..start]).len();
-    let marked = harmless(&source.text[start..stop]).len().max(1);
-    Some((harmless(line).into_owned(), before..before + marked, harmless(&source.name).into_owned()))
+    let marked = match harmless(&source.text[start..stop]).len() {
+        // An empty span still gets its caret, under one whole letter.
+        0 => line[before..].chars().next().map_or(0, char::len_utf8),
+        bytes => bytes,
+    };
+    Some((line, before..before + marked, harmless(&source.name).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_span_of_any_text_can_be_shown() {
+        for text in [
+            "",
+            "\n",
+            "a\r\n\r\nb",
+            "é\u{1b}[31m日\t\u{0}\n\u{202e}x",
+            "\u{feff}\u{fffd}\u{fffd}",
+            "\r",
+            "tasks:\n\t- x",
+        ] {
+            let source = Arc::new(Source { name: "wf\u{7}.yaml".to_owned(), text: text.to_owned() });
+            for start in 0..text.len() + 3 {
+                for end in start..text.len() + 4 {
+                    let fault = Fault::at("code", "message".to_owned(), &source, start..end, Some("help".to_owned()));
+                    let shown = render(&[fault], Colour::Off);
+                    assert!(shown.contains("code") && shown.contains("help"), "{shown}");
+                    assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_too_long_to_show_still_has_a_place() {
+        let source = Arc::new(Source { name: "wf.json".to_owned(), text: "x".repeat(100_000) });
+        let fault = Fault::at("code", "message".to_owned(), &source, 70_000..70_001, None);
+        assert_eq!(render(&[fault], Colour::Off), "error[code]: message\n--> wf.json:1:70001\n\n");
+    }
 }

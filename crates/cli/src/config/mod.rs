@@ -130,22 +130,6 @@ impl Configuration {
         }
     }
 
-    /// A list, if somebody set it.
-    pub fn list(&self, path: &[&str]) -> Option<&[String]> {
-        match self.get(path) {
-            Some(Entry { value: Value::List(items), .. }) => Some(items),
-            _ => None,
-        }
-    }
-
-    /// `true` or `false`, or the default.
-    pub fn switch(&self, path: &[&str], default: bool) -> bool {
-        match self.get(path) {
-            Some(Entry { value: Value::Switch(on), .. }) => *on,
-            _ => default,
-        }
-    }
-
     /// The names that the user chose in a section (`agents`, `models`, `clis`), in order.
     pub fn names(&self, section: &str) -> Vec<&str> {
         let mut names: Vec<&str> = self

@@ -24,12 +24,10 @@ use crate::{executors, places};
 /// Everything that is known before a workflow is read.
 #[derive(Debug)]
 pub struct Project {
-    /// The effective configuration with its origins.
-    pub configuration: Configuration,
     /// The model's view of it.
     pub catalog: Catalog,
-    /// `[clis.*]`, for the adapters.
-    pub clis: BTreeMap<String, CliConfig>,
+    /// The agent CLIs, built in and configured.
+    pub adapters: Adapters,
     /// Things that were left out, in words: a broken `.mcp.json`, an agent file without a name.
     pub notes: Vec<String>,
 }
@@ -57,8 +55,7 @@ pub fn variables() -> Vec<(String, String)> {
 /// Gathers everything for workflows in `base_dir`, with the command line's caps on top.
 pub fn load(base_dir: &Path, shape: &Shape, colour: Colour) -> Result<Project, Problem> {
     let configuration = configuration(colour)?;
-    let clis = clis(&configuration);
-    let adapters = adapters(&clis)?;
+    let adapters = adapters(&clis(&configuration))?;
     let mut notes = Vec::new();
     let mut agents = builtin_agents();
     agents.extend(claude::agents(base_dir, &mut notes));
@@ -73,7 +70,7 @@ pub fn load(base_dir: &Path, shape: &Shape, colour: Colour) -> Result<Project, P
         models,
         settings: settings(&configuration, shape),
     };
-    Ok(Project { configuration, catalog, clis, notes })
+    Ok(Project { catalog, adapters, notes })
 }
 
 /// `[clis.*]` as the adapters want it.
