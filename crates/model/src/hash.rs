@@ -1,69 +1,63 @@
 //! A digest of what a definition means: keys in any order, no layout, no comments, YAML like JSON. It does not know
 //! defaults: what is not written is not part of it.
 
-use blake3::Hasher;
-
 use crate::syntax::{Data, Entry, Node};
 use crate::workflow::TaskKind;
 
 /// The digest of one task; a code file counts by its content.
 pub(crate) fn task(entries: &[Entry<'_>], kind: &TaskKind) -> String {
-    let mut hasher = Hasher::new();
-    map(entries, &|_| true, &mut hasher);
+    let mut buffer = Vec::with_capacity(512);
+    map(entries, &|_| true, &mut buffer);
     if let TaskKind::Code(code) = kind
         && code.code_file.is_some()
     {
-        text(&code.code, &mut hasher);
+        text(&code.code, &mut buffer);
     }
-    hasher.finalize().to_hex().to_string()
+    blake3::hash(&buffer).to_hex().to_string()
 }
 
 /// The digest of a whole workflow, given those of its tasks in order.
 pub(crate) fn workflow<'a>(entries: &[Entry<'_>], tasks: impl Iterator<Item = &'a str>) -> String {
-    let mut hasher = Hasher::new();
-    map(entries, &|key| key != "tasks", &mut hasher);
-    tasks.for_each(|hash| text(hash, &mut hasher));
-    hasher.finalize().to_hex().to_string()
+    let mut buffer = Vec::new();
+    map(entries, &|key| key != "tasks", &mut buffer);
+    tasks.for_each(|hash| text(hash, &mut buffer));
+    blake3::hash(&buffer).to_hex().to_string()
 }
 
 /// Every value is written with a tag and, where it has a length, its length, so that no two values look alike.
-fn node(value: &Node<'_>, hasher: &mut Hasher) {
+fn node(value: &Node<'_>, buffer: &mut Vec<u8>) {
     match &value.data {
-        Data::Null => {
-            hasher.update(b"0");
-        }
-        Data::Bool(b) => {
-            hasher.update(if *b { b"t" } else { b"f" });
-        }
+        Data::Null => buffer.push(b'0'),
+        Data::Bool(b) => buffer.push(if *b { b't' } else { b'f' }),
         Data::Number(number) => {
-            hasher.update(b"n");
-            text(&number.to_string(), hasher);
+            buffer.push(b'n');
+            text(&number.to_string(), buffer);
         }
         Data::Text(value) => {
-            hasher.update(b"s");
-            text(value, hasher);
+            buffer.push(b's');
+            text(value, buffer);
         }
         Data::List(items) => {
-            hasher.update(b"l");
-            hasher.update(&(items.len() as u64).to_le_bytes());
-            items.iter().for_each(|item| node(item, hasher));
+            buffer.push(b'l');
+            buffer.extend_from_slice(&(items.len() as u64).to_le_bytes());
+            items.iter().for_each(|item| node(item, buffer));
         }
-        Data::Map(entries) => map(entries, &|_| true, hasher),
+        Data::Map(entries) => map(entries, &|_| true, buffer),
     }
 }
 
-fn map(entries: &[Entry<'_>], counts: &dyn Fn(&str) -> bool, hasher: &mut Hasher) {
+fn map(entries: &[Entry<'_>], counts: &dyn Fn(&str) -> bool, buffer: &mut Vec<u8>) {
     let mut sorted: Vec<_> = entries.iter().filter(|entry| counts(&entry.key)).collect();
     sorted.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-    hasher.update(b"m");
-    hasher.update(&(sorted.len() as u64).to_le_bytes());
+    buffer.push(b'm');
+    buffer.extend_from_slice(&(sorted.len() as u64).to_le_bytes());
     for entry in sorted {
-        text(&entry.key, hasher);
-        node(&entry.value, hasher);
+        text(&entry.key, buffer);
+        node(&entry.value, buffer);
     }
 }
 
-fn text(value: &str, hasher: &mut Hasher) {
-    hasher.update(&(value.len() as u64).to_le_bytes());
-    hasher.update(value.as_bytes());
+fn text(value: &str, buffer: &mut Vec<u8>) {
+    buffer.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    buffer.extend_from_slice(value.as_bytes());
 }

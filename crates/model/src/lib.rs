@@ -3,16 +3,19 @@
 
 pub mod caps;
 pub mod catalog;
+pub mod change;
 pub mod critical;
 pub mod diagnostic;
 mod graph;
 mod hash;
+pub mod inputs;
 mod keys;
 mod lint;
 pub mod plan;
 pub mod quantity;
 pub mod read;
 mod references;
+pub mod schema;
 pub mod syntax;
 pub mod template;
 mod unsupported;

@@ -16,7 +16,7 @@ use crate::keys;
 use crate::references::{self, Names, Use};
 use crate::syntax::{self, Data, Entry, Node, Span};
 use crate::template::Template;
-use crate::workflow::{Dependency, Strength, TaskIndex, Workflow};
+use crate::workflow::{Dependency, Strength, Task, TaskIndex, Workflow};
 use header::Header;
 use task::{Draft, Edge};
 
@@ -105,29 +105,35 @@ impl<'c> Reading<'c, '_> {
         }
         let names = Names { tasks: &index, inputs: &header.inputs };
         let mut drafts = Vec::with_capacity(nodes.len());
+        let mut tasks = Vec::with_capacity(nodes.len());
         for (node, id) in nodes.iter().zip(&ids) {
             // A task without a usable id keeps its place, so that indexes are positions.
             let (id, span) = id.unwrap_or(("", node.span));
             let Data::Map(fields) = &node.data else {
-                drafts.push(Draft {
-                    id,
-                    span,
-                    task: None,
-                    dependencies: Vec::new(),
-                    is_connected: true,
-                    uses: Vec::new(),
-                });
+                drafts.push(Draft { id, span, dependencies: Vec::new(), is_connected: true, uses: Vec::new() });
+                tasks.push(None);
                 continue;
             };
             self.sink.task = (!id.is_empty()).then(|| id.to_owned());
-            drafts.push(task::read(fields, id, span, &header, &names, self));
+            let (draft, task) = task::read(fields, id, span, &header, &names, self);
+            drafts.push(draft);
+            tasks.push(task);
         }
         self.sink.task = None;
         self.edges(root, &names, &mut drafts);
         let levels = self.graph(&mut drafts);
         let outputs = self.outputs(root, &names);
-        let whole = drafts.iter().all(|draft| draft.task.is_some());
-        (whole && self.sink.errors() == 0).then(|| assemble(entries, header, drafts, &levels, outputs, source_name))
+        if self.sink.errors() > 0 || tasks.iter().any(Option::is_none) {
+            return None;
+        }
+        // Collected in place: with many tasks this is the largest piece of memory there is.
+        let mut tasks: Vec<Task> = tasks.into_iter().flatten().collect();
+        for ((task, draft), level) in tasks.iter_mut().zip(&drafts).zip(levels) {
+            let edge = |edge: &Edge| Dependency { task: edge.task, strength: edge.strength };
+            task.depends_on = draft.dependencies.iter().map(edge).collect();
+            task.level = level;
+        }
+        Some(assemble(entries, header, tasks, outputs, source_name))
     }
 
     fn task_list<'n, 't>(&mut self, root: &'n Node<'t>) -> Option<&'n [Node<'t>]> {
@@ -357,19 +363,10 @@ fn is_id(text: &str) -> bool {
 fn assemble(
     entries: &[Entry<'_>],
     header: Header,
-    drafts: Vec<Draft<'_>>,
-    levels: &[u32],
+    tasks: Vec<Task>,
     outputs: Option<Vec<(String, Template)>>,
     source_name: &str,
 ) -> Workflow {
-    let mut tasks = Vec::with_capacity(drafts.len());
-    for (draft, level) in drafts.into_iter().zip(levels) {
-        let mut task = draft.task.expect("a workflow is only assembled when every task could be read");
-        let edge = |edge: &Edge| Dependency { task: edge.task, strength: edge.strength };
-        task.depends_on = draft.dependencies.iter().map(edge).collect();
-        task.level = *level;
-        tasks.push(task);
-    }
     let hash = crate::hash::workflow(entries, tasks.iter().map(|task| task.hash.as_str()));
     Workflow {
         name: header.name.unwrap_or_else(|| stem(source_name)),

@@ -19,6 +19,10 @@ pub(crate) use json::prefix as json_prefix;
 pub const MAX_BYTES: usize = 16 << 20;
 /// Deeper nesting is refused.
 pub const MAX_DEPTH: usize = 100;
+/// More values than this are refused.
+pub(crate) const MAX_NODES: usize = 4_000_000;
+/// More commas and opening brackets than this are refused in YAML: its scanner holds a whole flow collection in memory.
+const MAX_YAML_MARKS: usize = 1_500_000;
 /// Nodes that YAML aliases may add by being expanded; more is taken for an attack.
 pub(crate) const MAX_ALIAS_NODES: usize = 100_000;
 /// Bytes of text that alias expansion may copy.
@@ -186,20 +190,37 @@ pub fn parse<'t>(text: &'t str, name: &str) -> Tree<'t> {
     let is_json = name.ends_with(".json");
     if is_json || body.trim_start().starts_with('{') {
         let tree = json::parse(body, base);
-        let yaml_may_help = !is_json && tree.root.is_none() && !tree.faults.iter().any(|f| f.message == json::TOO_DEEP);
+        let yaml_may_help = !is_json && tree.root.is_none() && !tree.faults.iter().any(|f| f.message == TOO_DEEP);
         if !yaml_may_help {
             return tree;
         }
-        let other = yaml::parse(body, base);
+        let other = parse_yaml(body, base);
         let is_yaml = name.ends_with(".yaml") || name.ends_with(".yml");
         return if other.root.is_some() || is_yaml { other } else { tree };
+    }
+    parse_yaml(body, base)
+}
+
+fn parse_yaml(body: &str, base: usize) -> Tree<'_> {
+    let bytes = body.as_bytes();
+    let marks = memchr::memchr3_iter(b',', b'[', b'{', bytes).count();
+    if marks > MAX_YAML_MARKS {
+        return Tree::hopeless(
+            Fault::new(TOO_MANY, Span::default()).help("large workflows are better written as JSON"),
+        );
     }
     yaml::parse(body, base)
 }
 
-/// Names the key that a map has twice, if any.
+const TOO_DEEP: &str = "nested more than 100 levels deep";
+const TOO_MANY: &str = "more values than a workflow file can hold";
+
+/// Names the keys that a map has twice. A few of them are enough.
 fn duplicates(entries: &[Entry<'_>], faults: &mut Vec<Fault>) {
     let mut fault = |key: &str, span: Span| {
+        if faults.len() >= 100 {
+            return;
+        }
         let mut fault = Fault::new(format!("the key {} is there twice", crate::diagnostic::quoted(key)), span);
         fault.code = "duplicate-key";
         faults.push(fault.help("each key may be given once"));

@@ -137,6 +137,30 @@ impl Template {
         found.into_iter()
     }
 
+    /// The template as it was written, in one form: for comparing definitions whose tasks are numbered differently.
+    pub fn written(&self) -> String {
+        match self {
+            Template::Literal(value) => value.to_string(),
+            Template::Whole(reference) => reference.written(),
+            Template::Text(pieces) => pieces
+                .iter()
+                .map(|piece| match piece {
+                    Piece::Text(text) => Value::from(text.as_str()).to_string(),
+                    Piece::Reference(reference) => reference.written(),
+                })
+                .collect(),
+            Template::List(items) => format!("[{}]", items.iter().map(Template::written).collect::<Vec<_>>().join(",")),
+            Template::Object(entries) => {
+                let mut entries: Vec<_> = entries
+                    .iter()
+                    .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), value.written()))
+                    .collect();
+                entries.sort_unstable();
+                format!("{{{}}}", entries.join(","))
+            }
+        }
+    }
+
     fn collect<'a>(&'a self, found: &mut Vec<&'a Reference>) {
         match self {
             Template::Literal(_) => {}
@@ -169,6 +193,13 @@ impl Reference {
             (Ok(value), _) => Ok(value),
             (Err(_), Some(default)) => Ok(Cow::Borrowed(default)),
             (Err(reason), None) => Err(ResolveError { reference: self.text.clone(), reason }),
+        }
+    }
+
+    fn written(&self) -> String {
+        match &self.default {
+            Some(default) => format!("{} ?? {default}", self.text),
+            None => self.text.clone(),
         }
     }
 

@@ -15,12 +15,10 @@ use crate::syntax::{Data, Entry, Node, Span};
 use crate::unsupported::{self, Place};
 use crate::workflow::{Estimate, Isolation, OnDoubt, OutputFormat, Strength, Task, TaskIndex, TaskKind, Timeout};
 
-/// A task as far as it could be read, with what the graph needs of it.
+/// What the graph needs of a task.
 pub(super) struct Draft<'n> {
     pub(super) id: &'n str,
     pub(super) span: Span,
-    /// `None` when something is wrong with it.
-    pub(super) task: Option<Task>,
     pub(super) dependencies: Vec<Edge>,
     /// Whether it names dependencies at all, known or not.
     pub(super) is_connected: bool,
@@ -113,9 +111,9 @@ pub(super) fn read<'n>(
     header: &Header,
     names: &Names<'_>,
     cx: &mut Reading<'_, '_>,
-) -> Draft<'n> {
+) -> (Draft<'n>, Option<Task>) {
     let errors = cx.sink.errors();
-    let mut draft = Draft { id, span, task: None, dependencies: Vec::new(), is_connected: false, uses: Vec::new() };
+    let mut draft = Draft { id, span, dependencies: Vec::new(), is_connected: false, uses: Vec::new() };
     let kind = kind(entries, span, cx);
     let common = common(entries, kind, names, &mut draft, cx);
     let mut body = kinds::Body { entries, header, names, uses: &mut draft.uses, cx };
@@ -132,11 +130,11 @@ pub(super) fn read<'n>(
         }
     };
     let Some((kind, effects_by_kind, executor_by_kind)) = read.filter(|_| cx.sink.errors() == errors) else {
-        return draft;
+        return (draft, None);
     };
     let side_effects = common.side_effects.unwrap_or(effects_by_kind);
     let (line, column) = cx.sink.position(entries.first().map_or(span, |e| e.key_span));
-    draft.task = Some(Task {
+    let task = Task {
         id: id.to_owned(),
         name,
         description: common.description,
@@ -158,8 +156,8 @@ pub(super) fn read<'n>(
         kind,
         line,
         column,
-    });
-    draft
+    };
+    (draft, Some(task))
 }
 
 fn kind(entries: &[Entry<'_>], span: Span, cx: &mut Reading<'_, '_>) -> Option<Kind> {

@@ -6,10 +6,8 @@ use std::borrow::Cow;
 use serde_json::Number;
 
 use super::scalar::{finite, whole};
-use super::{Data, Entry, Fault, MAX_DEPTH, Node, Span, Tree, duplicates};
+use super::{Data, Entry, Fault, MAX_DEPTH, MAX_NODES, Node, Span, TOO_DEEP, TOO_MANY, Tree, duplicates};
 use crate::diagnostic::quoted;
-
-pub(super) const TOO_DEEP: &str = "nested more than 100 levels deep";
 
 /// A whole document. `base` is added to every offset.
 pub(super) fn parse(text: &str, base: usize) -> Tree<'_> {
@@ -39,12 +37,13 @@ struct Reader<'t> {
     bytes: &'t [u8],
     at: usize,
     base: usize,
+    nodes: usize,
     faults: Vec<Fault>,
 }
 
 impl<'t> Reader<'t> {
     fn new(text: &'t str, base: usize) -> Self {
-        Reader { text, bytes: text.as_bytes(), at: 0, base, faults: Vec::new() }
+        Reader { text, bytes: text.as_bytes(), at: 0, base, nodes: 0, faults: Vec::new() }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -75,6 +74,10 @@ impl<'t> Reader<'t> {
     fn value(&mut self, depth: usize) -> Result<Node<'t>, Fault> {
         if depth >= MAX_DEPTH {
             return Err(self.fault(TOO_DEEP));
+        }
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(self.fault(TOO_MANY));
         }
         self.space();
         let start = self.at;

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span as Marks, Tag};
 
-use super::{Data, Entry, Fault, MAX_ALIAS_BYTES, MAX_ALIAS_NODES, MAX_DEPTH, Node, Span, Tree, duplicates, scalar};
+use super::{
+    Data, Entry, Fault, MAX_ALIAS_BYTES, MAX_ALIAS_NODES, MAX_DEPTH, MAX_NODES, Node, Span, TOO_DEEP, TOO_MANY, Tree,
+    duplicates, scalar,
+};
 use crate::diagnostic::quoted;
 
 /// A whole document. `base` is added to every offset.
@@ -27,6 +30,7 @@ struct Builder<'t> {
     open: Vec<Frame<'t>>,
     /// Finished nodes with an anchor, by the scanner's number.
     anchors: Vec<Option<Node<'t>>>,
+    nodes: usize,
     alias_nodes: usize,
     alias_bytes: usize,
     faults: Vec<Fault>,
@@ -87,6 +91,10 @@ impl<'t> Builder<'t> {
                     node
                 }
             };
+            self.nodes += 1;
+            if self.nodes > MAX_NODES {
+                return Err(Fault::new(TOO_MANY, node.span));
+            }
             if let Some(whole) = self.put(node)? {
                 root = Some(whole);
             }
@@ -104,7 +112,7 @@ impl<'t> Builder<'t> {
     ) -> Result<(), Fault> {
         let span = self.offsets.span(marks);
         if self.open.len() >= MAX_DEPTH {
-            return Err(Fault::new(super::json::TOO_DEEP, span));
+            return Err(Fault::new(TOO_DEEP, span));
         }
         if let Some(Frame { data: Partial::Map(_, None), .. }) = self.open.last() {
             return Err(Fault::new("a key must be text, not a collection", span));
@@ -209,7 +217,7 @@ impl<'t> Builder<'t> {
         node.span = span;
         let depth = self.charge(&node, span)?;
         if self.open.len() + depth > MAX_DEPTH {
-            return Err(Fault::new(super::json::TOO_DEEP, span));
+            return Err(Fault::new(TOO_DEEP, span));
         }
         Ok(node)
     }
