@@ -120,11 +120,11 @@ impl Worker {
             };
             self.spent |= reply.is_last();
             match reply {
-                Reply::Done { id: of, json, log: said } if of == id => {
+                Reply::Done { id: of, json, log: said, .. } if of == id => {
                     *log = said;
                     return Ok(json);
                 }
-                Reply::Failed { id: of, kind, message, log: said } if of == id => {
+                Reply::Failed { id: of, kind, message, log: said, .. } if of == id => {
                     *log = said;
                     return Err((kind, message));
                 }

@@ -112,6 +112,8 @@ pub enum Reply {
         json: String,
         /// What `console` wrote.
         log: String,
+        /// See [`Reply::is_last`].
+        last: bool,
     },
     /// The call failed.
     Failed {
@@ -123,6 +125,8 @@ pub enum Reply {
         message: String,
         /// What `console` wrote.
         log: String,
+        /// See [`Reply::is_last`].
+        last: bool,
     },
     /// The code wants a file and waits for a [`FileAnswer`].
     Read {
@@ -267,12 +271,14 @@ fn reply(body: &[u8]) -> Option<Reply> {
     let mut fields = Fields(rest);
     let reply = match kind {
         DONE => {
-            let (id, json, log) = (fields.u64()?, fields.string(MAX_RESULT)?, fields.string(MAX_LOG)?);
+            let (id, last) = (fields.u64()?, fields.u8()? != 0);
+            let (json, log) = (fields.string(MAX_RESULT)?, fields.string(MAX_LOG)?);
             serde_json::from_str::<&RawValue>(&json).ok()?;
-            Reply::Done { id, json, log }
+            Reply::Done { id, json, log, last }
         }
         FAILED => Reply::Failed {
             id: fields.u64()?,
+            last: fields.u8()? != 0,
             kind: *FailureKind::ALL.get(usize::from(fields.u8()?))?,
             message: fields.string(MAX_MESSAGE)?,
             log: fields.string(MAX_LOG)?,
@@ -295,9 +301,14 @@ impl Denial {
 }
 
 impl Reply {
-    /// Whether the worker ends after this reply: an interpreter that ran into a limit is not used again.
+    /// Whether the worker ends after this reply, so that the next call needs another one. A worker is not used again
+    /// once its interpreter ran into a limit, even if the code went on: interpreters are tested least there.
     pub fn is_last(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Failed { kind: FailureKind::Timeout | FailureKind::Oom, .. })
+        match self {
+            Self::Done { last, .. } | Self::Failed { last, .. } => *last,
+            Self::Refused { .. } => true,
+            Self::Read { .. } | Self::Denied { .. } => false,
+        }
     }
 
     /// The worker's side: the reply as a frame.
@@ -306,16 +317,18 @@ impl Reply {
             Frame::new(kind, room).expect("every field of a reply is bounded")
         }
         match self {
-            Self::Done { id, json, log } => {
+            Self::Done { id, json, log, last } => {
                 let mut frame = frame(DONE, json.len() + log.len() + 32);
                 frame.bytes(&id.to_le_bytes());
+                frame.bytes(&[(*last).into()]);
                 frame.text(json.as_bytes());
                 frame.text(log.as_bytes());
                 frame.finish()
             }
-            Self::Failed { id, kind, message, log } => {
+            Self::Failed { id, kind, message, log, last } => {
                 let mut frame = frame(FAILED, message.len() + log.len() + 32);
                 frame.bytes(&id.to_le_bytes());
+                frame.bytes(&[(*last).into()]);
                 frame.bytes(&[*kind as u8]);
                 frame.text(cut(message, MAX_MESSAGE).as_bytes());
                 frame.text(log.as_bytes());
@@ -472,7 +485,7 @@ mod tests {
     use super::*;
 
     fn done() -> Reply {
-        Reply::Done { id: 7, json: "{\"a\":[1]}".into(), log: "hi\n".into() }
+        Reply::Done { id: 7, json: "{\"a\":[1]}".into(), log: "hi\n".into(), last: false }
     }
 
     #[test]
@@ -480,7 +493,7 @@ mod tests {
         let denial = Denial { action: "connect", resource: "http://x".into(), rule: "no network".into() };
         let all = [
             done(),
-            Reply::Failed { id: 8, kind: FailureKind::Oom, message: "m".into(), log: String::new() },
+            Reply::Failed { id: 8, kind: FailureKind::Oom, message: "m".into(), log: String::new(), last: true },
             Reply::Read { id: 9, path: "/etc/passwd".into() },
             Reply::Denied { id: 10, denial },
             Reply::Refused { reason: "no seccomp".into() },
@@ -505,9 +518,9 @@ mod tests {
         decoder.feed(&u32::MAX.to_le_bytes());
         assert_eq!(decoder.next_reply(), Err(ProtocolError::Oversized));
 
-        let no_json = Reply::Done { id: 1, json: "{\"a\":".into(), log: String::new() };
+        let no_json = Reply::Done { id: 1, json: "{\"a\":".into(), log: String::new(), last: false };
         let mut overlong = done().encode();
-        overlong[13] = 0xff;
+        overlong[14] = 0xff;
         let mut unknown = done().encode();
         unknown[4] = 99;
         for bytes in [no_json.encode(), overlong, unknown] {

@@ -81,6 +81,11 @@ impl Call {
         self.out_of_memory.get()
     }
 
+    /// Whether it ever ran into a limit, even if the code went on.
+    pub(crate) fn met_a_limit(&self) -> bool {
+        self.out_of_memory() || self.must_stop()
+    }
+
     /// How often something was refused.
     pub(crate) fn denials(&self) -> u32 {
         self.denials.get()

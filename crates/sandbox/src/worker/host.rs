@@ -79,8 +79,11 @@ fn host<'js>(ctx: &Ctx<'js>, call: &Rc<Call>) -> Result<Object<'js>> {
     host.set("log", Function::new(ctx.clone(), move |line: String| log.log(&line))?)?;
     let refuse = Rc::clone(call);
     let refuse = move |write: bool, resource: String| {
-        let (action, rule) =
-            if write { ("write", "code cannot write files") } else { ("connect", "code has no network") };
+        let (action, rule) = if write {
+            ("write", "code can write below /scratch/ only, in memory")
+        } else {
+            ("connect", "code has no network")
+        };
         refuse.refuse(action, &resource, rule);
     };
     host.set("refuse", Function::new(ctx.clone(), refuse)?)?;

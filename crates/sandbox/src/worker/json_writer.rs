@@ -84,7 +84,7 @@ impl Writer<'_> {
     /// Writes a value; `false` when it is one that objects leave out.
     unsafe fn value(&mut self, value: qjs::JSValue, step: Step) -> Result<bool, Unwritable> {
         unsafe {
-            self.steps += 1;
+            self.steps = self.steps.wrapping_add(1);
             if self.steps.is_multiple_of(1024) && self.call.must_stop() {
                 return Err(Unwritable::Stopped);
             }
@@ -315,11 +315,11 @@ const CLASS_BOOLEAN: qjs::JSClassID = 6;
 /// Whether the value is an array, or a proxy of one, as the language defines it.
 unsafe fn is_array(ctx: *mut qjs::JSContext, value: qjs::JSValue) -> bool {
     unsafe {
-        if !qjs::JS_IsProxy(value) {
-            return qjs::JS_IsArray(value);
+        let mut target = Owned(ctx, qjs::JS_DupValue(ctx, value));
+        while qjs::JS_IsProxy(target.1) {
+            target = Owned(ctx, qjs::JS_GetProxyTarget(ctx, target.1));
         }
-        let target = Owned(ctx, qjs::JS_GetProxyTarget(ctx, value));
-        is_array(ctx, target.1)
+        qjs::JS_IsArray(target.1)
     }
 }
 

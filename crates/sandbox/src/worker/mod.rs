@@ -112,14 +112,14 @@ fn serve(config: Config, link: Rc<Link>) -> i32 {
             None => Err(Fault::too_little_memory(config.memory_bytes)),
         };
         let reply = match result {
-            Ok(json) => Reply::Done { id, json, log: call.take_log() },
-            Err(fault) => Reply::Failed { id, kind: fault.kind, message: fault.message, log: call.take_log() },
+            Ok(json) => Reply::Done { id, json, log: call.take_log(), last: call.met_a_limit() },
+            Err(Fault { kind, message }) => {
+                Reply::Failed { id, kind, message, log: call.take_log(), last: call.met_a_limit() }
+            }
         };
-        if !link.send(&reply) {
-            return 0;
-        }
-        if reply.is_last() {
-            return 0;
+        if !link.send(&reply) || reply.is_last() {
+            // At once: the destructors of an interpreter that met a limit are not trusted either.
+            std::process::exit(0);
         }
         drop(interpreter);
         // One huge request must not stay allocated for the life of a pooled worker.

@@ -2,7 +2,7 @@
 // code may replace them; what the code breaks, it breaks for itself only, as every call has its own interpreter.
 (host) => {
   'use strict';
-  const { isArray } = Array, { stringify } = JSON, { isView } = ArrayBuffer;
+  const { isArray } = Array, { stringify } = JSON, { isView } = ArrayBuffer, { startsWith } = String.prototype;
   const Bytes = Uint8Array, Text = String;
   const define = (object, names) => {
     for (const name of Object.keys(names)) {
@@ -34,8 +34,16 @@
   };
   const console = define({}, { log, info: log, warn: log, error: log, debug: log, trace: log });
 
-  const readTextSync = (path) => orThrow(host.read(Text(path), true));
-  const readBytesSync = (path) => orThrow(host.read(Text(path), false));
+  // Files below /scratch/ live in the interpreter's memory and end with the call.
+  const scratch = new Map(), { get: kept, set: keep } = Map.prototype, { apply } = Reflect;
+  const readTextSync = (path) => {
+    const bytes = apply(kept, scratch, [Text(path)]);
+    return bytes ? host.decode(bytes, false) : orThrow(host.read(Text(path), true));
+  };
+  const readBytesSync = (path) => {
+    const bytes = apply(kept, scratch, [Text(path)]);
+    return bytes ? new Bytes(bytes) : orThrow(host.read(Text(path), false));
+  };
   const readText = async (path) => readTextSync(path);
   const readBytes = async (path) => readBytesSync(path);
   const encodingOf = (options) => (typeof options === 'string' ? options : options?.encoding);
@@ -44,7 +52,15 @@
     host.refuse(write, Text(what));
     throw named('PermissionDenied', words);
   };
-  const write = (path) => refused(true, path, `writing ${stringify(Text(path))} is not permitted: code cannot write files`);
+  const writeSync = (path, data) => {
+    const name = Text(path);
+    if (!apply(startsWith, name, ['/scratch/'])) {
+      refused(true, name, `writing ${stringify(name)} is not permitted: only /scratch/ can be written, in memory`);
+    }
+    const bytes = isView(data) ? new Bytes(bytesOf(data)) : host.encode(Text(data));
+    apply(keep, scratch, [name, bytes]);
+  };
+  const write = async (path, data) => writeSync(path, data);
   const fetch = async (url) => refused(false, url?.url ?? url, 'connecting is not permitted: code has no network');
 
   const bytesOf = (data) => {
@@ -108,10 +124,10 @@
     writeTextFile: write,
     Deno: define({}, {
       readTextFile: readText, readTextFileSync: readTextSync, readFile: readBytes, readFileSync: readBytesSync,
-      writeTextFile: write, writeTextFileSync: write, writeFile: write, writeFileSync: write,
+      writeTextFile: write, writeTextFileSync: writeSync, writeFile: write, writeFileSync: writeSync,
     }),
     fs: define({}, {
-      readFileSync: readSync, writeFileSync: write,
+      readFileSync: readSync, writeFileSync: writeSync,
       promises: define({}, { readFile: async (path, options) => readSync(path, options), writeFile: write }),
     }),
   });

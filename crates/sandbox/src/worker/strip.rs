@@ -22,6 +22,9 @@ const AFTER: &str = "\n})";
 /// How much code the cache may hold, both texts counted.
 const CACHE_BYTES: usize = 4 << 20;
 
+/// Longest code; nobody writes this much, and parsing more would take longer than running it may.
+const MAX_CODE: usize = 8 << 20;
+
 /// Strips, and remembers what it has stripped.
 #[derive(Debug, Default)]
 pub(crate) struct Stripper {
@@ -48,6 +51,9 @@ impl Stripper {
     pub(crate) fn strip(&mut self, code: &str) -> Result<Rc<str>, SyntaxError> {
         if let Some(known) = self.cache.get(code) {
             return Ok(Rc::clone(known));
+        }
+        if code.len() > MAX_CODE {
+            return Err(SyntaxError { message: format!("the code is longer than {MAX_CODE} bytes"), place: None });
         }
         let stripped: Rc<str> = print(code, |source| codegen(source, None).code)?.into();
         let cost = code.len() + stripped.len();

@@ -99,6 +99,8 @@ fn proxies_and_getters_run_but_do_not_confuse() {
     ] {
         assert_eq!(sandbox.value(code), wanted, "{code}");
     }
+    let chain = "let p = []; for (let i = 0; i < 1e5; i++) p = new Proxy(p, {}); return p";
+    assert!(sandbox.run(chain).result.is_err());
     let revoked = "const {proxy, revoke} = Proxy.revocable({}, {}); revoke(); return proxy";
     assert!(sandbox.run(revoked).result.is_err());
 }

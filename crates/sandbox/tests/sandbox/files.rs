@@ -77,7 +77,7 @@ fn writing_and_connecting_are_refused_and_audited() {
     let dir = tree();
     let mut sandbox = Sandbox::reading(dir.path(), &["in"]);
     for (code, action, resource) in [
-        ("writeTextFile('in/a.txt', 'pwned')", "write", "in/a.txt"),
+        ("await writeTextFile('in/a.txt', 'pwned')", "write", "in/a.txt"),
         ("Deno.writeTextFileSync('in/new.txt', 'pwned')", "write", "in/new.txt"),
         ("fs.writeFileSync('in/a.txt', 'pwned')", "write", "in/a.txt"),
         ("await fetch('http://127.0.0.1:1/')", "connect", "http://127.0.0.1:1/"),
@@ -110,4 +110,18 @@ fn endless_trying_is_ended() {
         assert_eq!(outcome.denials.len(), 100);
     }
     assert_eq!(sandbox.value("return 1"), json!(1));
+}
+
+#[test]
+fn scratch_files_live_in_memory_and_end_with_the_call() {
+    let mut sandbox = Sandbox::default();
+    let code = "Deno.writeTextFileSync('/scratch/x', 'ü'); fs.writeFileSync('/scratch/y', new Uint8Array([1, 2]));
+        return [await readTextFile('/scratch/x'), [...Deno.readFileSync('/scratch/y')]]";
+    assert_eq!(sandbox.value(code), json!(["ü", [1, 2]]));
+    assert!(sandbox.run("return await readTextFile('/scratch/x')").result.is_err());
+    assert!(sandbox.run("await writeTextFile('/scratch', '')").result.is_err());
+    let (kind, message) =
+        sandbox.failure("for (let i = 0; ; i++) await writeTextFile('/scratch/' + i, 'x'.repeat(1 << 20))");
+    assert_eq!(kind, FailureKind::Oom, "{message}");
+    assert!(!std::path::Path::new("/scratch").exists());
 }

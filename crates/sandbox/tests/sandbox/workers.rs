@@ -36,6 +36,23 @@ fn a_sealed_worker_has_nothing_but_its_pipes() {
     assert!(support().seccomp);
 }
 
+#[test]
+fn a_worker_that_met_a_limit_is_not_used_again() {
+    let mut sandbox = Sandbox::default();
+    for (code, last) in [
+        ("return 1", false),
+        ("throw 1", false),
+        ("return {f() {}}", false),
+        ("try { await readTextFile('/etc/passwd') } catch {}", false),
+        ("try { new Uint8Array(1 << 30) } catch { return 'survived' }", true),
+    ] {
+        // The outcome does not matter here.
+        let _ = sandbox.run(code);
+        assert_eq!(sandbox.worker().is_spent(), last, "{code}");
+    }
+    assert_eq!(sandbox.value("return 1"), json!(1));
+}
+
 /// What native code in a sealed process gets, should the interpreter be broken open.
 #[test]
 fn the_kernel_holds_a_worker_that_was_broken_open() {
