@@ -30,6 +30,10 @@ pub trait Observer {
     fn progress(&mut self, _key: AttemptKey, _line: &str) {}
     /// A moment in which nothing is waiting; buffers may be flushed.
     fn idle(&mut self) {}
+    /// When `idle` wants to be called again at the latest.
+    fn wake_at(&self) -> Option<Time> {
+        None
+    }
 }
 
 /// Observes nothing.
@@ -263,7 +267,8 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
     fn next_wake(&self) -> Option<Time> {
         let deadline = self.deadlines.peek().map(|Reverse((at, ..))| *at);
         let pressure = (self.admission.wants_pressure() && self.held_count > 0).then_some(self.next_pressure);
-        [deadline, self.run.next_due(), pressure].into_iter().flatten().min()
+        let observers = self.observers.iter().filter_map(|o| o.wake_at()).min();
+        [deadline, self.run.next_due(), pressure, observers].into_iter().flatten().min()
     }
 
     // ---- taking ----

@@ -270,7 +270,7 @@ impl TaskSpec {
             OnDoubt::Ask => 1,
             OnDoubt::Fail => 2,
         };
-        u8::from(self.safe_to_fail) * SAFE | u8::from(self.side_effects) * EFFECTS | doubt << DOUBT_SHIFT
+        (u8::from(self.safe_to_fail) * SAFE) | (u8::from(self.side_effects) * EFFECTS) | (doubt << DOUBT_SHIFT)
     }
 }
 

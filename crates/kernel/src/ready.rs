@@ -133,7 +133,7 @@ mod tests {
                 x ^= x >> 7;
                 x ^= x << 17;
                 let i = (x >> 8) as u32 % capacity as u32;
-                if x % 3 == 0 {
+                if x.is_multiple_of(3) {
                     assert_eq!(bitmap.remove(i), oracle.remove(&i));
                 } else {
                     assert_eq!(bitmap.insert(i), oracle.insert(i));

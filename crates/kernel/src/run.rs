@@ -142,8 +142,8 @@ impl Run {
     pub fn handle(&mut self, input: Input, now: Time, events: &mut Vec<Event>) -> Result<(), Refusal> {
         let first = events.len();
         self.decide(input, now, events)?;
-        for i in first..events.len() {
-            self.apply(events[i]).expect("decide proposes legal events only");
+        for event in &events[first..] {
+            self.apply(*event).expect("decide proposes legal events only");
         }
         if self.begun && self.finished.is_none() && self.unsettled() == 0 {
             let event = Event::RunFinished { outcome: self.outcome() };

@@ -15,12 +15,14 @@ use raddle_engine::snapshot::{RunOptions, Snapshot};
 use raddle_engine::task_program::{Place, TaskProgram};
 use raddle_engine::view::RunView;
 use raddle_engine::{Ending, Engine, Outcome, TaskIx, Time};
-use raddle_executors::{LocalConfig, LocalDispatcher};
+use raddle_executors::warden::Leash;
+use raddle_executors::{LocalConfig, LocalDispatcher, ServerCommand};
 use raddle_journal::{Home, RunId, SqliteJournal};
 use raddle_kernel::{Cause, TaskState};
 use raddle_model::caps::{self, Caps};
+use raddle_model::critical::critical_path;
 use raddle_model::plan;
-use raddle_model::workflow::{ExecutionMode, TaskKind, Workflow};
+use raddle_model::workflow::{ExecutionMode, McpServer, TaskKind, Workflow};
 use serde_json::{Map, Value};
 
 use super::document::{self, outcome_name};
@@ -29,6 +31,7 @@ use super::look::{declared_outputs, print_json};
 use super::reporter::Reporter;
 use super::store::{self, engine_problem, journal_problem};
 use crate::args::ReportArgs;
+use crate::display::event::Scene;
 use crate::exit::Exit;
 use crate::problem::Problem;
 use crate::project::Project;
@@ -162,17 +165,49 @@ impl Launch {
         )
     }
 
-    fn dispatcher(&self) -> Result<Performer, Problem> {
+    fn dispatcher(&self, run_dir: &Path) -> Result<Performer, Problem> {
         if self.options.simulate {
             return Ok(Performer::Simulated(Vec::new()));
         }
-        let config = LocalConfig { worker_argv: worker_argv(), ..LocalConfig::default() };
-        let local = LocalDispatcher::new(config).map_err(|e| Problem::io("prepare this process for running tasks", &e))?;
+        let servers = self.workflow.mcp_servers.iter().map(|(name, server)| (name.clone(), self.server(server)));
+        let config = LocalConfig {
+            worker_argv: worker_argv()?,
+            adapters: Some(self.project.adapters.clone()),
+            servers: servers.collect(),
+            signals: true,
+        };
+        let wrong = |e: std::io::Error| Problem::io("prepare this process for running tasks", &e);
+        let mut local = LocalDispatcher::new(config).map_err(wrong)?;
+        local.listen(run_dir).map_err(wrong)?;
+        let mut limits: Vec<u64> = self.workflow.tasks.iter().filter_map(memory_limit).collect();
+        limits.sort_unstable();
+        limits.dedup();
+        // One worker of the usual kind is enough to hide its start behind other work.
+        local.prewarm(&limits[..limits.len().min(1)]);
         Ok(Performer::Local(Box::new(local)))
     }
 
+    fn server(&self, server: &McpServer) -> ServerCommand {
+        let base = PathBuf::from(&self.options.work_dir);
+        ServerCommand {
+            argv: std::iter::once(server.command.clone()).chain(server.args.iter().cloned()).collect(),
+            env: server.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            cwd: server.cwd.as_ref().map_or_else(|| base.clone(), |cwd| base.join(cwd)),
+        }
+    }
+
+    fn scene(&self, id: &RunId) -> Scene {
+        let durations: Vec<Option<u64>> = self.weights.iter().map(|w| Some(u64::from(*w))).collect();
+        Scene {
+            run: id.to_string(),
+            workflow: self.workflow.name.clone(),
+            tasks: self.workflow.tasks.iter().map(|t| t.id.as_str().into()).collect(),
+            critical_path: critical_path(&self.workflow, &durations).tasks,
+        }
+    }
+
     /// Starts a new run.
-    pub fn start(self) -> Result<Exit, Problem> {
+    pub fn start(self, mut leash: Leash) -> Result<Exit, Problem> {
         let meta = raddle_journal::RunMeta {
             workflow: self.workflow.name.clone(),
             created_at: store::now().0,
@@ -181,15 +216,25 @@ impl Launch {
         let mut clock = SystemClock::default();
         let (id, journal) =
             self.home.create_new(store::now(), &mut || clock.noise(), meta).map_err(|e| journal_problem("(new)", &e))?;
-        self.drive(id, journal, Vec::new(), Word::None)
+        super::announce(&mut leash, &id);
+        self.drive(id, journal, Vec::new(), Word::None, &leash)
     }
 
     /// Drives a run whose journal is ours: a new one when there are no records yet.
-    pub fn drive(self, id: RunId, mut journal: SqliteJournal, records: Vec<Record>, word: Word) -> Result<Exit, Problem> {
+    pub fn drive(
+        self,
+        id: RunId,
+        mut journal: SqliteJournal,
+        records: Vec<Record>,
+        word: Word,
+        leash: &Leash,
+    ) -> Result<Exit, Problem> {
+        let run_dir = self.home.run_folder(&id);
+        super::hold(leash, &run_dir)?;
         let mut program = self.program(&id);
-        let mut performer = self.dispatcher()?;
+        let mut performer = self.dispatcher(&run_dir)?;
         let mut clock = SystemClock::default();
-        let mut reporter = Reporter::new(&self.report)?;
+        let mut reporter = Reporter::new(&self.report, self.scene(&id))?;
         let admission = Admission::new(self.admission_caps(), self.mode() == ExecutionMode::Adaptive);
         let view = if records.is_empty() { None } else { Some(store::view_of(&id, records.clone())?) };
         if let Some(view) = view {
@@ -208,7 +253,7 @@ impl Launch {
             }
             engine.drive()
         };
-        reporter.flush();
+        reporter.close();
         // Children are gone before the run is let go.
         drop(performer);
         let ending = ended.map_err(|e| engine_problem(id.as_str(), &e))?;
@@ -217,12 +262,20 @@ impl Launch {
 
     /// Drives a run on by a changed definition: a new chapter of the same run, in which what completed under the old
     /// one counts where neither the task nor anything it hangs on has changed.
-    pub fn drive_changed(self, id: RunId, mut journal: SqliteJournal, records: Vec<Record>) -> Result<Exit, Problem> {
+    pub fn drive_changed(
+        self,
+        id: RunId,
+        mut journal: SqliteJournal,
+        records: Vec<Record>,
+        leash: &Leash,
+    ) -> Result<Exit, Problem> {
         let before = store::view_of(&id, records)?;
+        let run_dir = self.home.run_folder(&id);
+        super::hold(leash, &run_dir)?;
         let mut program = self.program(&id);
-        let mut performer = self.dispatcher()?;
+        let mut performer = self.dispatcher(&run_dir)?;
         let mut clock = SystemClock::default();
-        let mut reporter = Reporter::new(&self.report)?;
+        let mut reporter = Reporter::new(&self.report, self.scene(&id))?;
         let admission = Admission::new(self.admission_caps(), self.mode() == ExecutionMode::Adaptive);
         reporter.seed(before.clone());
         let ended = {
@@ -238,7 +291,7 @@ impl Launch {
             }
             engine.drive()
         };
-        reporter.flush();
+        reporter.close();
         drop(performer);
         let ending = ended.map_err(|e| engine_problem(id.as_str(), &e))?;
         self.conclude(&id, &journal, &reporter, ending)
@@ -461,9 +514,18 @@ fn blake3_hex(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex().to_string()
 }
 
+fn memory_limit(task: &raddle_model::workflow::Task) -> Option<u64> {
+    match &task.kind {
+        TaskKind::Code(code) => Some(code.memory_limit_bytes),
+        _ => None,
+    }
+}
+
 /// This binary as a sandbox worker.
-fn worker_argv() -> Vec<String> {
-    vec!["/proc/self/exe".to_owned(), "__sandbox-worker".to_owned()]
+fn worker_argv() -> Result<Vec<String>, Problem> {
+    let own = std::env::current_exe().map_err(|e| Problem::io("find this program", &e))?;
+    let own = own.into_os_string().into_string().map_err(|_| Problem::usage("this program's path is not UTF-8"))?;
+    Ok(vec![own, "__sandbox-worker".to_owned()])
 }
 
 /// The wall clock, never going backwards, and chance from the operating system.

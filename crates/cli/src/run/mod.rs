@@ -9,32 +9,58 @@ mod look;
 mod reporter;
 mod resume;
 mod start;
+mod stop;
 mod store;
 
-use raddle_journal::Home;
+use std::io::{Read, Write};
+use std::path::Path;
 
-use crate::args::StopArgs;
+use raddle_executors::warden::{self, Attachment, Leash, Role};
+use raddle_journal::RunId;
+
 use crate::exit::Exit;
 use crate::problem::Problem;
+use crate::terminal;
 
 pub use look::{checkpoint, gc, logs, ps, show, trace, watch, why};
 pub use resume::{resume, retry, skip};
 pub use start::run;
+pub use stop::stop;
 
-/// Becomes a process that may host an engine, with a warden that outlives it, and does so.
-fn begin(
-    detach: bool,
-    _quiet: bool,
-    _home: Home,
-    host: impl FnOnce() -> Result<Exit, Problem>,
-) -> Result<Exit, Problem> {
-    if detach {
-        return Err(Problem::not_yet("--detach", "lets the run go on in the background"));
+/// The file in a run's folder that is locked as long as anything of its engine is alive.
+const WARDEN_LOCK: &str = "warden.lock";
+
+/// Becomes a process that may host an engine, with a warden that outlives it, and hosts one. Detached, the caller gets
+/// the run's id as soon as the run is on its way.
+fn begin(detach: bool, host: impl FnOnce(Leash) -> Result<Exit, Problem>) -> Result<Exit, Problem> {
+    let attachment = if detach { Attachment::Detached } else { Attachment::Attached };
+    match warden::enter(attachment).map_err(|e| Problem::io("set a warden over this process", &e))? {
+        Role::Engine(leash) => host(leash),
+        Role::Caller(mut report) => {
+            let mut id = String::new();
+            report.read_to_string(&mut id).map_err(|e| Problem::io("hear from the run", &e))?;
+            match id.strip_prefix("run ") {
+                Some(id) => {
+                    terminal::print(&format!("{id}\n"))?;
+                    terminal::tell(&format!("run {id} goes on in the background; `raddle watch {id}` follows it\n"));
+                    Ok(Exit::Success)
+                }
+                None => Err(Problem::new(Exit::Failed, "the run could not be started in the background")
+                    .hint("without --detach it tells why")),
+            }
+        }
     }
-    host()
 }
 
-/// `raddle stop`.
-pub fn stop(_args: StopArgs) -> Result<Exit, Problem> {
-    Err(Problem::not_yet("raddle stop", "ends a run"))
+/// Tells a caller that detached which run it is. Nobody listens when the run is attached.
+fn announce(leash: &mut Leash, id: &RunId) {
+    if let Some(mut report) = leash.take_report() {
+        // A caller that is gone does not need to know.
+        let _ = write!(report, "run {id}");
+    }
+}
+
+/// Has the warden show that something of this engine may be alive.
+fn hold(leash: &Leash, run_dir: &Path) -> Result<(), Problem> {
+    leash.hold(&run_dir.join(WARDEN_LOCK)).map_err(|e| Problem::io("set the warden on the run's folder", &e))
 }

@@ -1,33 +1,37 @@
-//! What a run tells while it goes on in this process: events to a file or stdout, progress to stderr, and a view for
-//! the end. It reads what the engine publishes and decides nothing.
+//! What a run tells while it goes on in this process: events to a file or stdout, progress to the display, and a view
+//! for the end. It reads what the engine publishes and decides nothing.
 
 use std::io::{BufWriter, Write};
+use std::time::Instant;
 
-use raddle_engine::attempt::AttemptKey;
-use raddle_engine::fact::Record;
+use raddle_engine::attempt::{AttemptKey, Usage};
+use raddle_engine::fact::{Fact, Record};
 use raddle_engine::outputs::Outputs;
 use raddle_engine::view::RunView;
-use raddle_engine::Observer;
-use raddle_kernel::Run;
+use raddle_engine::{Observer, TaskIx, Time};
+use raddle_kernel::{Run, TaskState};
 
-use super::events;
+use super::{events, store};
 use crate::args::ReportArgs;
+use crate::display::event::{Ending, Happening, Scene};
+use crate::display::{Display, Loudness};
 use crate::problem::Problem;
-use crate::terminal;
+use crate::terminal::Colour;
 
 /// See the module.
 pub struct Reporter {
     view: Option<RunView>,
     events: Option<BufWriter<Box<dyn Write>>>,
-    /// Progress lines that have not been written; `None` when nobody wants them.
-    progress: Option<String>,
+    display: Display,
+    /// Phase in which each task was last shown, so that derived changes (blocked) are shown too.
+    shown: Vec<Option<Ending>>,
     /// Why events can no longer be written.
     pub broken: Option<std::io::Error>,
 }
 
 impl Reporter {
     /// As the command line asks.
-    pub fn new(report: &ReportArgs) -> Result<Self, Problem> {
+    pub fn new(report: &ReportArgs, scene: Scene) -> Result<Self, Problem> {
         let sink: Option<Box<dyn Write>> = match report.events.as_deref() {
             None => None,
             Some("-") => Some(Box::new(std::io::stdout())),
@@ -36,16 +40,21 @@ impl Reporter {
                 Some(Box::new(file))
             }
         };
+        let loudness = if report.quiet { Loudness::Quiet } else { Loudness::Normal };
         Ok(Reporter {
             view: None,
             events: sink.map(BufWriter::new),
-            progress: (!report.quiet).then(String::new),
+            shown: vec![None; scene.tasks.len()],
+            display: Display::new(scene, loudness, Colour::for_stderr(false)),
             broken: None,
         })
     }
 
     /// The view over records that were durable before this process came.
     pub fn seed(&mut self, view: RunView) {
+        for (i, shown) in self.shown.iter_mut().enumerate().take(view.tasks.len()) {
+            *shown = ending_of(view.run.state(TaskIx(i as u32)));
+        }
         self.view = Some(view);
     }
 
@@ -54,24 +63,105 @@ impl Reporter {
         self.view.as_ref()
     }
 
-    /// Writes what has been held back.
-    pub fn flush(&mut self) {
-        if let Some(text) = &mut self.progress
-            && !text.is_empty()
-        {
-            terminal::tell(text);
-            text.clear();
-        }
+    /// The last moment: everything is written and the display is closed.
+    pub fn close(&mut self) {
+        self.display.show(Happening::Finished);
+        self.display.idle();
+        self.flush();
+    }
+
+    fn flush(&mut self) {
         if let Some(events) = &mut self.events
             && let Err(error) = events.flush()
         {
             self.broken.get_or_insert(error);
         }
     }
+
+    fn show(&mut self, record: &Record, run: &Run) {
+        match &record.fact {
+            Fact::Started(_) => self.shown.fill(None),
+            Fact::AttemptStarted { task, attempt } => {
+                self.shown[task.index()] = None;
+                self.display.show(Happening::Started { ix: task.0, attempt: attempt.0 });
+            }
+            Fact::AttemptSucceeded { task, usage, .. } => {
+                self.used(usage.as_deref());
+                self.settled(*task, run.state(*task));
+            }
+            Fact::AttemptFailed { task, message, retry_at, usage, .. } => {
+                self.used(usage.as_deref());
+                match retry_at {
+                    Some(at) => {
+                        let after_ms = at.0.saturating_sub(record.at.0);
+                        self.display.show(Happening::Retrying { ix: task.0, message, after_ms });
+                    }
+                    None => self.settled_behind(*task, run),
+                }
+            }
+            Fact::AttemptDoubted { task, .. } | Fact::TaskAdopted { task, .. } => {
+                self.settled(*task, run.state(*task));
+            }
+            Fact::TaskSkipped { task } => self.settled_behind(*task, run),
+            Fact::TaskRetried { task } => self.shown[task.index()] = None,
+            Fact::Cancelled => {
+                for i in 0..self.shown.len() as u32 {
+                    self.settled(TaskIx(i), run.state(TaskIx(i)));
+                }
+            }
+            Fact::AttemptAbandoned { .. } | Fact::Denied { .. } | Fact::Resumed { .. } | Fact::Finished { .. } => {}
+        }
+    }
+
+    /// A task that settled badly, and whatever that blocked.
+    fn settled_behind(&mut self, task: TaskIx, run: &Run) {
+        let mut open = vec![task];
+        while let Some(task) = open.pop() {
+            if self.settled(task, run.state(task)) {
+                open.extend(run.graph().successors(task).map(|(dependent, _)| dependent));
+            }
+        }
+    }
+
+    /// Shows a task that has settled, once; true when it was news.
+    fn settled(&mut self, task: TaskIx, state: TaskState) -> bool {
+        let Some(ending) = ending_of(state).filter(|e| self.shown[task.index()] != Some(*e)) else { return false };
+        self.shown[task.index()] = Some(ending);
+        let Some(view) = &self.view else { return false };
+        let last = view.tasks[task.index()].attempts.last();
+        let ms = last.and_then(|a| Some(a.finished_at?.0.saturating_sub(a.started_at.0))).unwrap_or(0);
+        let name = |by: TaskIx| view.snapshot.tasks[by.index()].id.as_str();
+        let message = match state {
+            TaskState::Blocked { by } => name(by),
+            _ => view.tasks[task.index()].error.as_ref().map_or("", |(_, message)| message),
+        };
+        self.display.show(Happening::Settled { ix: task.0, ending, ms, message });
+        true
+    }
+
+    fn used(&mut self, usage: Option<&Usage>) {
+        if let Some(u) = usage {
+            let tokens = u.input_tokens + u.output_tokens + u.cache_read_tokens + u.cache_write_tokens;
+            self.display.show(Happening::Used { tokens, cost_usd: u.cost_usd });
+        }
+    }
+}
+
+fn ending_of(state: TaskState) -> Option<Ending> {
+    Some(match state {
+        TaskState::Completed { .. } => Ending::Completed,
+        TaskState::FailedSafe { .. } => Ending::FailedSafe,
+        TaskState::Failed { .. } => Ending::Failed,
+        TaskState::Blocked { .. } => Ending::Blocked,
+        TaskState::Skipped => Ending::Skipped,
+        TaskState::Cancelled => Ending::Cancelled,
+        TaskState::Waiting { .. } => Ending::Waiting,
+        TaskState::Pending | TaskState::Ready | TaskState::Running { .. } | TaskState::Retrying { .. } => return None,
+    })
 }
 
 impl Observer for Reporter {
-    fn published(&mut self, records: &[Record], _run: &Run, _outputs: &Outputs) {
+    fn published(&mut self, records: &[Record], run: &Run, _outputs: &Outputs) {
         for record in records {
             let folded = match &mut self.view {
                 Some(view) => view.apply(record),
@@ -84,15 +174,22 @@ impl Observer for Reporter {
             {
                 self.broken.get_or_insert(error);
             }
-            if let Some(progress) = &mut self.progress {
-                progress.push_str(&events::words(record, view));
-            }
+            self.show(record, run);
         }
     }
 
-    fn progress(&mut self, _key: AttemptKey, _line: &str) {}
+    fn progress(&mut self, key: AttemptKey, line: &str) {
+        self.display.show(Happening::Progress { ix: key.task.0, line });
+    }
 
     fn idle(&mut self) {
+        self.display.idle();
         self.flush();
+    }
+
+    fn wake_at(&self) -> Option<Time> {
+        let at = self.display.wake_at()?;
+        let in_ms = at.saturating_duration_since(Instant::now()).as_millis() as u64;
+        Some(Time(store::now().0 + in_ms))
     }
 }

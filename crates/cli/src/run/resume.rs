@@ -1,12 +1,14 @@
 //! Going on with a run: `resume`, `retry`, `skip` and `run --recover`. It does not know how the engine is hosted.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use raddle_engine::fact::{Chapter, Record};
-use raddle_engine::ports::Journal;
+use raddle_engine::ports::{Journal, JournalError};
 use raddle_engine::snapshot::Snapshot;
 use raddle_engine::view::RunView;
-use raddle_journal::{Home, RunId};
+use raddle_executors::warden::Leash;
+use raddle_journal::{Home, RunId, SqliteJournal};
 use serde_json::{Map, Value};
 
 use super::host::{Launch, Word, exit_of_finished};
@@ -19,6 +21,11 @@ use crate::loading;
 use crate::problem::Problem;
 use crate::source::Definition;
 use crate::terminal::{self, Colour};
+
+/// How long an owner may take to die before it counts as alive.
+const DYING: Duration = Duration::from_millis(500);
+/// How long its children may take to be gone.
+const LEFTOVERS: Duration = Duration::from_secs(15);
 
 /// `raddle resume`.
 pub fn resume(args: ResumeArgs, colour: Colour) -> Result<Exit, Problem> {
@@ -34,7 +41,7 @@ pub fn resume(args: ResumeArgs, colour: Colour) -> Result<Exit, Problem> {
         return Ok(exit_of_finished(outcome, args.strict));
     }
     let launch = relaunch(&home, &opened.view, args.report, args.strict, colour)?;
-    begin(false, launch.report.quiet, home, move || take_over(launch, id, Word::None))
+    begin(false, move |leash| take_over(launch, id, Word::None, leash))
 }
 
 /// `raddle retry`.
@@ -54,7 +61,7 @@ fn go_on(args: ContinueArgs, colour: Colour, word: fn(raddle_engine::TaskIx) -> 
     let opened = Opened::open(&home, id)?;
     let task = opened.view.task(&args.task).ok_or_else(|| unknown_task(&opened.view, &args.task))?;
     let launch = relaunch(&home, &opened.view, args.report, args.strict, colour)?;
-    begin(false, launch.report.quiet, home, move || take_over(launch, id, word(task)))
+    begin(false, move |leash| take_over(launch, id, word(task), leash))
 }
 
 /// `run --recover`: the latest unfinished run of this workflow, else a new one.
@@ -65,13 +72,9 @@ pub fn recover(launch: Launch, accept_changes: bool, detach: bool, colour: Colou
         if !quiet {
             terminal::tell(&format!("no unfinished run of {}: starting a new one\n", launch.workflow.name));
         }
-        return begin(detach, quiet, home, move || launch.start());
+        return begin(detach, move |leash| launch.start(leash));
     };
     let id = opened.id;
-    if opened.live {
-        let by = home.owner(&id).unwrap_or_else(|| "another process".into());
-        return Err(journal_problem(id.as_str(), &raddle_engine::ports::JournalError::Owned { by }));
-    }
     let chapter = &opened.view.chapter;
     if chapter.hash == launch.workflow.hash {
         if !quiet {
@@ -79,7 +82,7 @@ pub fn recover(launch: Launch, accept_changes: bool, detach: bool, colour: Colou
         }
         // Under the options and inputs it began with, whatever this command line says.
         let launch = relaunch(&home, &opened.view, launch.report, launch.strict, colour)?;
-        return begin(detach, quiet, home, move || take_over(launch, id, Word::None));
+        return begin(detach, move |leash| take_over(launch, id, Word::None, leash));
     }
     let changes = changes(&opened.view, &launch);
     if !accept_changes {
@@ -94,7 +97,7 @@ pub fn recover(launch: Launch, accept_changes: bool, detach: bool, colour: Colou
     if !quiet {
         terminal::tell(&format!("resuming run {id} with a changed workflow\n"));
     }
-    begin(detach, quiet, home, move || adopt(launch, id))
+    begin(detach, move |leash| adopt(launch, id, leash))
 }
 
 fn latest_unfinished(launch: &Launch) -> Result<Option<Opened>, Problem> {
@@ -181,17 +184,39 @@ fn shape_of(options: &raddle_engine::snapshot::RunOptions) -> Result<Shape, Prob
 }
 
 /// Becomes the owner and drives the run on.
-fn take_over(launch: Launch, id: RunId, word: Word) -> Result<Exit, Problem> {
-    let mut journal = launch.home.open_owner(&id).map_err(|e| journal_problem(id.as_str(), &e))?;
-    let mut records: Vec<Record> = Vec::new();
-    journal.replay(&mut |record| records.push(record)).map_err(|e| journal_problem(id.as_str(), &e))?;
-    launch.drive(id, journal, records, word)
+fn take_over(launch: Launch, id: RunId, word: Word, mut leash: Leash) -> Result<Exit, Problem> {
+    let (journal, records) = own(&launch.home, id)?;
+    super::announce(&mut leash, &id);
+    launch.drive(id, journal, records, word, &leash)
 }
 
 /// Becomes the owner and goes on by a changed definition, keeping what completed and did not change.
-fn adopt(launch: Launch, id: RunId) -> Result<Exit, Problem> {
-    let mut journal = launch.home.open_owner(&id).map_err(|e| journal_problem(id.as_str(), &e))?;
+fn adopt(launch: Launch, id: RunId, mut leash: Leash) -> Result<Exit, Problem> {
+    let (journal, records) = own(&launch.home, id)?;
+    super::announce(&mut leash, &id);
+    launch.drive_changed(id, journal, records, &leash)
+}
+
+/// Owns the run's journal and has read it. Waits for an owner that is just dying, and until nothing of it is alive.
+pub fn own(home: &Home, id: RunId) -> Result<(SqliteJournal, Vec<Record>), Problem> {
+    let wrong = |e: JournalError| journal_problem(id.as_str(), &e);
+    let deadline = Instant::now() + DYING;
+    let mut journal = loop {
+        match home.open_owner(&id) {
+            Err(JournalError::Owned { .. }) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            other => break other.map_err(wrong)?,
+        }
+    };
+    let lock = home.run_folder(&id).join(super::WARDEN_LOCK);
+    match raddle_executors::warden::wait_gone(&lock, LEFTOVERS) {
+        Ok(true) => {}
+        Ok(false) => {
+            return Err(Problem::new(Exit::Owned, format!("processes of the engine before are still alive in run {id}"))
+                .hint("they are being ended; try again in a moment"));
+        }
+        Err(e) => return Err(Problem::io("wait for the engine before", &e)),
+    }
     let mut records: Vec<Record> = Vec::new();
-    journal.replay(&mut |record| records.push(record)).map_err(|e| journal_problem(id.as_str(), &e))?;
-    launch.drive_changed(id, journal, records)
+    journal.replay(&mut |record| records.push(record)).map_err(wrong)?;
+    Ok((journal, records))
 }

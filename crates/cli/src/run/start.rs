@@ -29,7 +29,7 @@ pub fn run(args: RunArgs, colour: Colour) -> Result<Exit, Problem> {
     if args.recover {
         return resume::recover(launch, args.accept_changes, args.detach, colour);
     }
-    super::begin(args.detach, args.report.quiet, launch.home.clone(), move || launch.start())
+    super::begin(args.detach, move |leash| launch.start(leash))
 }
 
 /// Reads, checks and plans; nothing is executed and nothing is written.
