@@ -84,8 +84,10 @@ fn completions(shell: clap_complete::Shell) -> Result<Exit, Problem> {
 }
 
 fn schema(path: Option<&str>) -> Result<Exit, Problem> {
-    let _ = path;
-    Err(unbuilt("schema", "prints the JSON Schema of workflow files"))
+    let schema = raddle_model::schema::schema(path).map_err(|e| Problem::usage(e.to_string()))?;
+    let text = serde_json::to_string_pretty(&schema).expect("a schema is plain JSON");
+    terminal::print(&format!("{text}\n"))?;
+    Ok(Exit::Success)
 }
 
 fn told(problem: &Problem, colour: Colour) -> Exit {

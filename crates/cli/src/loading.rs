@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use raddle_model::workflow::Workflow;
+use raddle_model::workflow::{OptimizationMode, Strength, Task, Workflow};
 use raddle_model::{Diagnostic, Severity, Sources, parse};
 
 use crate::args::Shape;
@@ -48,8 +48,23 @@ pub fn load_definition(definition: Definition, shape: &Shape, colour: Colour) ->
         workflow.mode = shape.mode.unwrap_or(workflow.mode);
         workflow.parallelism = shape.parallelism.unwrap_or(workflow.parallelism);
         workflow.optimization = shape.optimization.unwrap_or(workflow.optimization);
+        refuse_speculation(workflow)?;
     }
     Ok(Loaded { definition, project, workflow, diagnostics: parsed.diagnostics })
+}
+
+/// `aggressive` differs from `balanced` only for effect-free tasks with a soft dependency: they would start early,
+/// which is not built. Any other workflow runs the same way, so the word alone is no reason to refuse it.
+fn refuse_speculation(workflow: &Workflow) -> Result<(), Problem> {
+    if workflow.optimization != OptimizationMode::Aggressive {
+        return Ok(());
+    }
+    let is_soft = |task: &&Task| !task.side_effects && task.depends_on.iter().any(|d| d.strength == Strength::Soft);
+    match workflow.tasks.iter().find(is_soft) {
+        None => Ok(()),
+        Some(task) => Err(Problem::not_yet("optimization=aggressive", "starts soft dependents before they are due")
+            .hint(format!("task {} would be one; `balanced` waits for its soft dependencies", task.id))),
+    }
 }
 
 impl Loaded {

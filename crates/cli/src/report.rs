@@ -167,7 +167,8 @@ fn excerpt(source: &Source, fault: &Fault) -> Option<(String, Range<usize>, Stri
     let begin = source.text[..start].rfind('\n').map_or(0, |n| n + 1);
     let end = source.text[start..].find('\n').map_or(source.text.len(), |n| start + n);
     let line = source.text[begin..end].trim_end_matches('\r');
-    if line.chars().count() > EXCERPT_COLUMNS {
+    // Bytes first: counting the letters of a file that is one line would be done again for every fault.
+    if line.len() > EXCERPT_COLUMNS * 4 || line.chars().count() > EXCERPT_COLUMNS {
         return None;
     }
     // The span is measured on the harmless text, because escapes are longer than what they stand for.

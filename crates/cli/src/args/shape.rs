@@ -24,7 +24,7 @@ pub struct ShapeArgs {
     /// At most this many tasks at once, over everything configured.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_parallel: Option<u32>,
-    /// none or balanced (aggressive is not built yet).
+    /// none, balanced or aggressive (refused where it would start soft dependents early: not built yet).
     #[arg(long, value_name = "MODE")]
     pub optimization: Option<String>,
     /// Lift every configured cap to what the executors allow.
@@ -147,9 +147,7 @@ fn optimization(text: &str) -> Result<OptimizationMode, Problem> {
     Ok(match text {
         "none" => OptimizationMode::None,
         "balanced" => OptimizationMode::Balanced,
-        "aggressive" => {
-            return Err(Problem::not_yet("--optimization aggressive", "starts soft dependents early and speculates"));
-        }
+        "aggressive" => OptimizationMode::Aggressive,
         _ => return Err(unknown("optimization", text, "none, balanced, aggressive")),
     })
 }

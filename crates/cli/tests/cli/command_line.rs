@@ -75,6 +75,8 @@ fn usage_errors_exit_2_on_stderr() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     let place = Place::new();
+    let soft = "{id: b, run: 'true', side_effects: false, depends_on: [{task: a, type: soft}]}";
+    place.file("soft.yaml", &format!("tasks: [{{id: a, run: 'true'}}, {soft}]\n"));
     place.file("wf.yaml", "tasks: [{id: a, run: 'true'}]\n");
     for words in [
         &["approve", "last", "gate"] as &[&str],
@@ -85,11 +87,18 @@ fn what_is_not_built_is_refused_by_name() {
         &["run", "wf.yaml", "--budget", "5usd"],
         &["run", "wf.yaml", "--yes"],
         &["run", "wf.yaml", "--dry-run", "--budget", "5usd"],
-        &["plan", "wf.yaml", "optimization=aggressive"],
+        &["plan", "soft.yaml", "optimization=aggressive"],
     ] {
         let ended = place.raddle(words).exits(2);
         assert!(ended.err.contains("not-yet-supported"), "{words:?}: {}", ended.err);
     }
+}
+
+#[test]
+fn aggressive_is_refused_only_where_it_would_matter() {
+    let place = Place::new();
+    place.file("wf.yaml", "tasks: [{id: a, run: 'true'}]\n");
+    place.raddle(&["plan", "wf.yaml", "sequential", "parallelism=low", "optimization=aggressive"]).exits(0);
 }
 
 #[test]

@@ -108,3 +108,11 @@ fn agents_of_the_project_and_of_the_configuration() {
     let models: Vec<_> = plan["tasks"].as_array().into_iter().flatten().map(|t| t["model"].clone()).collect();
     assert_eq!(models, ["haiku", "opus"]);
 }
+#[test]
+fn the_schema_and_a_part_of_it() {
+    let place = Place::new();
+    let schema = place.raddle(&["schema"]).exits(0).json();
+    assert!(schema["$schema"].is_string() && schema["properties"]["tasks"].is_object());
+    place.raddle(&["schema", "tasks"]).exits(0).json();
+    place.raddle(&["schema", "nosuch"]).exits(2);
+}
