@@ -530,6 +530,19 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_either_side_panic(kind in 0..24_u8, body: Vec<u8>) {
+            let mut frame = (body.len() as u32 + 1).to_le_bytes().to_vec();
+            frame.push(kind);
+            frame.extend_from_slice(&body);
+            let _ = Order::decode(&frame[4..]);
+            let mut decoder = Decoder::default();
+            decoder.feed(&frame);
+            let _ = decoder.next_reply();
+        }
+    }
+
     #[test]
     fn requests_keep_every_byte() {
         let request = Request {

@@ -125,3 +125,16 @@ fn scratch_files_live_in_memory_and_end_with_the_call() {
     assert_eq!(kind, FailureKind::Oom, "{message}");
     assert!(!std::path::Path::new("/scratch").exists());
 }
+
+#[test]
+fn large_files_count_against_the_memory() {
+    let dir = tree();
+    std::fs::write(dir.path().join("in/large.txt"), vec![b'x'; 24 << 20]).unwrap();
+    std::fs::write(dir.path().join("in/larger.txt"), vec![b'x'; 60 << 20]).unwrap();
+    let mut sandbox = Sandbox::reading(dir.path(), &["in"]);
+    assert_eq!(sandbox.value("return (await readTextFile('in/large.txt')).length"), json!(24 << 20));
+    assert_eq!(sandbox.value("return Deno.readFileSync('in/large.txt').length"), json!(24 << 20));
+    let outcome =
+        sandbox.run("return (await readTextFile('in/larger.txt') + Deno.readFileSync('in/larger.txt')).length");
+    assert_eq!(outcome.result.unwrap_err().0, FailureKind::Oom);
+}

@@ -1,5 +1,8 @@
 //! TypeScript in, JSON out, and errors that a person can act on.
 
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use raddle_sandbox::FailureKind;
 use serde_json::{Value, json};
 
@@ -169,4 +172,54 @@ fn large_inputs_and_results_go_through() {
     let back = sandbox.value_with("return deps.a.output", &deps, "{}");
     assert_eq!(back.as_str().map(str::len), Some(10 << 20));
     assert_eq!(sandbox.value_with("return deps", "{}", "{}"), json!({}));
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![any::<String>(), "[a-z_]{0,6}", Just("__proto__".to_owned()), "[0-9]{1,3}"];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-(1_i64 << 53)..(1 << 53)).prop_map(Value::from),
+        any::<f64>().prop_filter("JSON has no others", |f| f.is_finite()).prop_map(Value::from),
+        text.clone().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 60, 8, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+            prop::collection::vec((text.clone(), inner), 0..8)
+                .prop_map(|entries| Value::Object(entries.into_iter().collect())),
+        ]
+    })
+}
+
+/// JSON knows one kind of number, and so does the sandbox. This test's own reader of JSON may be off by the last bit.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            (a - b).abs() <= a.abs() * f64::EPSILON * 2.0
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+#[test]
+fn every_json_value_survives_the_way_in_and_out() {
+    let mut sandbox = Sandbox::default();
+    let mut values = Vec::new();
+    let mut runner = TestRunner::default();
+    for _ in 0..300 {
+        values.push(any_json().new_tree(&mut runner).unwrap().current());
+    }
+    for value in values {
+        let back = sandbox.value_with("return deps", &value.to_string(), "{}");
+        assert!(same(&value, &back), "{value}\ncame back as\n{back}");
+        // Read as the language reads it, to the last bit.
+        let (text, code) = (value.to_string(), "return JSON.stringify(deps) === JSON.stringify(JSON.parse(text))");
+        assert_eq!(sandbox.value_with(code, &text, &json!({"text": text}).to_string()), json!(true), "{text}");
+    }
 }
