@@ -20,7 +20,7 @@ pub const MAX_BYTES: usize = 16 << 20;
 /// Deeper nesting is refused.
 pub const MAX_DEPTH: usize = 100;
 /// More values than this are refused.
-pub(crate) const MAX_NODES: usize = 4_000_000;
+pub(crate) const MAX_NODES: usize = 2_500_000;
 /// More commas and opening brackets than this are refused in YAML: its scanner holds a whole flow collection in memory.
 const MAX_YAML_MARKS: usize = 1_500_000;
 /// Nodes that YAML aliases may add by being expanded; more is taken for an attack.
@@ -172,7 +172,7 @@ pub fn text_of(bytes: &[u8]) -> Result<&str, Fault> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(Fault::new("the text is UTF-16", start).help("save it as UTF-8"));
     }
-    if let Some(at) = bytes.iter().position(|b| *b == 0) {
+    if let Some(at) = memchr::memchr(0, bytes) {
         let at = Span::new(at, at);
         return Err(Fault::new("a NUL byte: this is no text file", at).help("workflow files are UTF-8 text"));
     }

@@ -110,6 +110,8 @@ impl<'t> Reader<'t> {
             self.at += 1;
             return Ok(Data::List(items));
         }
+        // Most lists have one or two items, and most memory of a large file is in lists.
+        items.reserve_exact(1);
         loop {
             items.push(self.value(depth + 1)?);
             self.space();
