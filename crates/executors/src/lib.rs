@@ -1,5 +1,6 @@
 //! Performs attempts: processes, agent CLIs, MCP tools, sandboxed code. It does not know the graph, nor why an attempt
 //! is wanted.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 mod environment;
 mod json_text;

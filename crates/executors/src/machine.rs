@@ -44,6 +44,19 @@ pub(crate) fn pressure() -> Option<Pressure> {
     Some(Pressure { available_bytes, stalled: stalled.unwrap_or(0.0) })
 }
 
+/// Signals that ask a process to end.
+pub(crate) const ASK_TO_END: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
+/// Whether whoever started this process wanted it to be deaf to that signal (`nohup`, a shell's `&`). A signal that is
+/// blocked in order to be read would be heard all the same.
+pub(crate) fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: asks only; the struct is plain data.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// Signals that ask this process to end, as something to read.
 #[derive(Debug)]
 pub(crate) struct Signals {
@@ -57,7 +70,7 @@ impl Signals {
         unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&mut set);
-            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            for signal in ASK_TO_END.into_iter().filter(|signal| !is_ignored(*signal)) {
                 libc::sigaddset(&mut set, signal);
             }
             libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());

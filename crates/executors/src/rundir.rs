@@ -95,9 +95,9 @@ impl RunDir {
 
     /// Removes the output file whatever it is.
     pub(crate) fn drop_output(&self, stem: &str) {
-        match unlinkat(&self.tmp_fd, format!("{stem}.output"), AtFlags::empty()) {
-            Err(Errno::ISDIR | Errno::PERM) => remove(Path::new(&self.output_path(stem))),
-            _ => {}
+        let removed = unlinkat(&self.tmp_fd, format!("{stem}.output"), AtFlags::empty());
+        if let Err(Errno::ISDIR | Errno::PERM) = removed {
+            remove(Path::new(&self.output_path(stem)));
         }
     }
 }

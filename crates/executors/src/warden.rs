@@ -27,6 +27,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, pidfd_send_signal, wait, waitpid};
 
+use crate::machine::{ASK_TO_END, is_ignored};
 use crate::process::{Process, descendants};
 
 /// How long killed processes are waited for. Only one that hangs in the kernel takes longer.
@@ -312,9 +313,10 @@ impl Signals {
         unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&mut set);
-            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGCHLD] {
+            for signal in ASK_TO_END.into_iter().filter(|signal| !is_ignored(*signal)) {
                 libc::sigaddset(&mut set, signal);
             }
+            libc::sigaddset(&mut set, libc::SIGCHLD);
             set
         }
     }

@@ -104,8 +104,9 @@ impl Workers {
             reports.push(call.ended(Err(failure)));
             return true;
         }
-        let running = self.workers.iter_mut().filter_map(|worker| worker.call.as_mut());
-        for call in running.filter(|call| call.key == key) {
+        let mut running = self.workers.iter_mut().filter_map(|worker| worker.call.as_mut());
+        let call = running.find(|call| call.key == key);
+        if let Some(call) = call {
             call.killed.get_or_insert(Killed::Cut(cut));
             return true;
         }
@@ -217,7 +218,7 @@ impl Workers {
             old.spent = true;
         }
         let mut argv = self.argv.clone();
-        argv.extend(Config { memory_bytes, ..Config::default() }.to_args());
+        argv.extend(Config { memory_bytes }.to_args());
         let index = self.workers.iter().position(|worker| worker.child.is_none()).unwrap_or(self.workers.len());
         Environment::empty().fill(&[], block).map_err(|error| failed(&error))?;
         let launch = Launch { argv: &argv, environment: block, cwd: Path::new("/"), input: Input::Pipe };
@@ -303,8 +304,8 @@ impl Worker {
             return;
         };
         match reply {
-            Reply::Done { id, json, log } if id == call.id => self.finish(Ok(RawOutput::Json(json)), &log, reports),
-            Reply::Failed { id, kind, message, log } if id == call.id => {
+            Reply::Done { id, json, log, .. } if id == call.id => self.finish(Ok(RawOutput::Json(json)), &log, reports),
+            Reply::Failed { id, kind, message, log, .. } if id == call.id => {
                 self.finish(Err(Failure::new(class(kind), message)), &log, reports);
             }
             Reply::Read { id, path } if id == call.id => {

@@ -1,4 +1,5 @@
 //! Process tasks with real programs, the well-behaved and the others.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod kit;
 

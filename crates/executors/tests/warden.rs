@@ -1,6 +1,7 @@
 //! Kills each of the three processes and looks who is left. This binary is both the test and, with an argument, the
 //! program under test: the warden needs a `main` of its own.
 #![expect(clippy::print_stdout, reason = "a test without a harness, and its subject, speak on stdout")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;

@@ -6,12 +6,14 @@
 //! it has lived for a while; most short children are read once, when they are dead.
 
 mod capture;
+mod child;
 mod launch;
 mod search;
 mod supervisor;
 mod tree;
 
 pub(crate) use capture::{Capture, Excerpt, Log, OUTPUT_BYTES, last_line};
+pub(crate) use child::{ChildId, Exit, Stream};
 pub(crate) use launch::{Input, Launch};
-pub(crate) use supervisor::{ChildId, Exit, Listener, Stream, Supervisor};
+pub(crate) use supervisor::{Listener, Supervisor};
 pub(crate) use tree::{Process, descendants};

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process_group, pidfd_open, waitpid};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, waitpid};
 
+use super::child::{Child, ChildId, Exit, Main, Orphan, Pipe, Pursuit, Stream};
 use super::launch::{Launch, Launched, Launcher, StartError};
 use super::tree::{Offspring, Process, descendants};
 use crate::timers::Timers;
@@ -30,29 +31,6 @@ const BUFFER_BYTES: usize = 128 << 10;
 /// What waits to be written to one child.
 const QUEUE_BYTES: usize = 96 << 20;
 
-/// Names a child; never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ChildId {
-    index: u32,
-    generation: u32,
-}
-
-/// A pipe of a child.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stream {
-    Input,
-    Output,
-    Error,
-}
-
-/// How a child ended.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Exit {
-    pub(crate) status: WaitStatus,
-    /// False when it had been told to end before it did.
-    pub(crate) by_itself: bool,
-}
-
 /// Whoever owns the children.
 pub(crate) trait Listener<O> {
     /// A child said something.
@@ -63,56 +41,6 @@ pub(crate) trait Listener<O> {
     fn gone(&mut self, owner: O, exit: Exit);
     /// A descriptor given to [`Supervisor::watch`] is ready.
     fn ready(&mut self, _token: u32) {}
-}
-
-#[derive(Debug)]
-enum Pipe {
-    Unwatched(OwnedFd),
-    Watched(OwnedFd),
-    Closed,
-}
-
-#[derive(Debug)]
-enum Main {
-    /// The pidfd tells the epoll of its exit, as long as it is open.
-    Alive {
-        _pidfd: OwnedFd,
-    },
-    Over(Exit),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pursuit {
-    /// Nobody wants its end.
-    Free,
-    /// TERM was sent.
-    Asked,
-    /// KILL was sent and will be again.
-    Forced,
-}
-
-#[derive(Debug)]
-struct Child<O> {
-    owner: O,
-    pid: i32,
-    main: Main,
-    pursuit: Pursuit,
-    output: Pipe,
-    error: Pipe,
-    input: Pipe,
-    queue: Vec<u8>,
-    close_when_written: bool,
-    marker: Option<Box<str>>,
-    /// Sessions seen in its tree, besides its own.
-    sessions: Vec<i32>,
-    orphans: Vec<Orphan>,
-}
-
-#[derive(Debug)]
-struct Orphan {
-    process: Process,
-    /// Keeps the exit visible to the epoll; closed with it.
-    _pidfd: OwnedFd,
 }
 
 #[derive(Debug)]
@@ -606,24 +534,6 @@ impl<O: Copy> Supervisor<O> {
             Due::Watch(id) | Due::Kill(id) => slots[id.index as usize].generation != id.generation,
             Due::Sweep => false,
         });
-    }
-}
-
-impl<O> Child<O> {
-    fn pipe(&self, stream: Stream) -> &Pipe {
-        match stream {
-            Stream::Input => &self.input,
-            Stream::Output => &self.output,
-            Stream::Error => &self.error,
-        }
-    }
-
-    fn pipe_mut(&mut self, stream: Stream) -> &mut Pipe {
-        match stream {
-            Stream::Input => &mut self.input,
-            Stream::Output => &mut self.output,
-            Stream::Error => &mut self.error,
-        }
     }
 }
 

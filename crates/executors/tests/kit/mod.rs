@@ -1,6 +1,7 @@
 //! A dispatcher with a run folder, one at a time per test process: orphans come to the process, not to a thread, so
 //! two dispatchers in one process would take each other's.
 #![allow(dead_code, reason = "every test binary uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
