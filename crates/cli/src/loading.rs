@@ -45,9 +45,7 @@ pub fn load_definition(definition: Definition, shape: &Shape, colour: Colour) ->
     let parsed = parse(&definition.text, definition.model_name(), &sources, &project.catalog);
     let mut workflow = parsed.workflow;
     if let Some(workflow) = &mut workflow {
-        workflow.mode = shape.mode.unwrap_or(workflow.mode);
-        workflow.parallelism = shape.parallelism.unwrap_or(workflow.parallelism);
-        workflow.optimization = shape.optimization.unwrap_or(workflow.optimization);
+        shape.apply(workflow);
         refuse_speculation(workflow)?;
     }
     Ok(Loaded { definition, project, workflow, diagnostics: parsed.diagnostics })

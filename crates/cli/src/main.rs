@@ -2,11 +2,9 @@
 
 #![allow(unreachable_pub, reason = "in a binary `pub` tells other modules what they may use; nothing is reachable")]
 
-#[allow(dead_code, reason = "some arguments are read by commands that are not wired yet")]
 mod args;
 mod commands;
 mod config;
-#[allow(dead_code, reason = "fed by the engine commands, which are not wired yet")]
 mod display;
 mod doctor;
 mod executors;

@@ -60,11 +60,6 @@ pub enum Happening<'a> {
         /// US dollars; `None` is unknown.
         cost_usd: Option<f64>,
     },
-    /// Something about the run as a whole (`resuming run …`).
-    Note {
-        /// In words.
-        text: &'a str,
-    },
     /// The run is over for now: everything is written, a block is taken off the screen, and whoever drives the run
     /// says its last words.
     Finished,

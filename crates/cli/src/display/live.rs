@@ -55,7 +55,6 @@ impl<W: Write> Live<W> {
                 let (after, message) = (duration(after_ms), first_line(message));
                 writeln!(self.above, "retrying {} in {after}: {message}", tally.id(ix))
             }
-            Happening::Note { text } => writeln!(self.above, "{}", first_line(text)),
             Happening::Finished => {
                 self.clear();
                 return;
@@ -89,7 +88,8 @@ impl<W: Write> Live<W> {
         // One column stays free: some terminals wrap when the last one is used.
         let fit = |line: &str| cut(line, columns.saturating_sub(1)).into_owned();
         let elapsed = duration(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX));
-        let title = format!("{}  {elapsed}  {}", harmless(&tally.scene.workflow), tally.counts());
+        let scene = &tally.scene;
+        let title = format!("{} {}  {elapsed}  {}", harmless(&scene.workflow), harmless(&scene.run), tally.counts());
         let mut block = vec![fit(&title)];
         let most = RUNNING_LINES.min(rows.saturating_sub(4));
         for (&ix, running) in tally.running.iter().take(most) {

@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn the_live_block_fits_its_terminal_and_leaves_failures_above() {
         let (mut tally, mut out) = (Tally::new(scene()), Vec::new());
-        let mut live = Live::new(&mut out, || (40, 10), Colour::Off);
+        let mut live = Live::new(&mut out, || (50, 10), Colour::Off);
         for event in &story()[..2] {
             tally.take(event);
             live.show(&tally, event);
@@ -187,7 +187,7 @@ mod tests {
         let text = String::from_utf8(out).expect("the display writes text");
         let (block, rest) = text.split_once("\r\u{1b}[3A\u{1b}[J").expect("three lines were drawn and taken away");
         let lines: Vec<&str> = block.lines().collect();
-        assert!(lines[0].starts_with("flow  ") && lines[0].ends_with("1 running · 2 to go"), "{block}");
+        assert!(lines[0].starts_with("flow r1  ") && lines[0].ends_with("1 running · 2 to go"), "{block}");
         assert!(lines[1].contains("build") && lines[1].contains("\\u{1b}[31mcompiling"), "{block}");
         assert_eq!(lines[2], "  critical path: build → deploy");
         assert!(rest.contains("failed test: exit status 3: \\u{7}no\n"), "{rest}");

@@ -47,7 +47,6 @@ impl<W: Write> Plain<W> {
                 let colon = if message.is_empty() { "" } else { ": " };
                 writeln!(out, "{time} {:7} {}{colon}{message}", ending.word(), tally.id(ix))
             }
-            Happening::Note { text } => writeln!(out, "{time} {}", first_line(text)),
             Happening::Progress { .. } | Happening::Used { .. } | Happening::Finished => Ok(()),
         };
         if self.waiting.len() >= BUFFER || matches!(event, Happening::Finished) {

@@ -73,7 +73,7 @@ impl Tally {
                     None => self.cost_unknown = true,
                 }
             }
-            Happening::Note { .. } | Happening::Finished => {}
+            Happening::Finished => {}
         }
     }
 
