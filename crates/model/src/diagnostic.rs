@@ -76,6 +76,8 @@ pub(crate) struct Sink<'t> {
 
 /// More faults of one severity than this are not told one by one.
 const MAX_TOLD: usize = 1000;
+/// So many faults get a "did you mean".
+const MAX_HINTED: usize = 100;
 
 impl<'t> Sink<'t> {
     pub(crate) fn new(text: &'t str) -> Self {
@@ -88,6 +90,12 @@ impl<'t> Sink<'t> {
 
     pub(crate) fn errors(&self) -> usize {
         self.errors
+    }
+
+    /// The known word that was probably meant. Not asked any more after many faults: it is the one costly answer, and
+    /// a file of nothing but faults must not buy much of it.
+    pub(crate) fn nearest<'a>(&self, word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+        if self.errors < MAX_HINTED { crate::keys::nearest(word, known) } else { None }
     }
 
     pub(crate) fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) -> Note<'_> {

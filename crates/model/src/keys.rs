@@ -101,11 +101,10 @@ pub(crate) const AGGREGATE: &[&str] = &["aggregate"];
 pub(crate) fn unknown(entry: &Entry<'_>, place: &str, known: &[&[&'static str]], sink: &mut Sink<'_>) {
     let key = &*entry.key;
     let all = || known.iter().flat_map(|keys| keys.iter().copied());
-    let note = sink.error("unknown-key", entry.key_span, format!("unknown key {} in {place}", quoted(key)));
     let snake = snake_case(key);
-    if let Some(right) = all().find(|k| *k == snake || same_letters(k, key)) {
-        note.help(format!("did you mean `{right}`?"));
-    } else if let Some(near) = nearest(key, all()) {
+    let near = all().find(|k| *k == snake).or_else(|| sink.nearest(key, all()));
+    let note = sink.error("unknown-key", entry.key_span, format!("unknown key {} in {place}", quoted(key)));
+    if let Some(near) = near {
         note.help(format!("did you mean `{near}`?"));
     } else if known.contains(&TOOL) {
         note.help(format!("arguments of the tool belong under `arguments:`, as in `arguments: {{{key}: …}}`"));
@@ -118,6 +117,7 @@ pub(crate) fn unknown(entry: &Entry<'_>, place: &str, known: &[&[&'static str]],
 }
 
 fn snake_case(key: &str) -> String {
+    let key = key.get(..64).unwrap_or(key);
     let mut out = String::with_capacity(key.len() + 4);
     for c in key.chars() {
         if c.is_ascii_uppercase() {
@@ -132,26 +132,25 @@ fn snake_case(key: &str) -> String {
     out
 }
 
-/// The same but for case and separators.
-fn same_letters(a: &str, b: &str) -> bool {
-    let letters =
-        |s: &str| s.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect::<String>();
-    letters(a) == letters(b)
-}
-
 /// The closest of the known words, if one is close enough to have been meant. Restricted Damerau-Levenshtein distance;
-/// at most a third of the word may differ. Looks at no more than 10,000 words.
+/// at most a third of the word may differ, case and separators not counted. Looks at no more than 2,000 words.
 pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > 64 {
         return None;
     }
-    let allowed = (word.chars().count() / 3).max(1);
-    let scored = known.take(10_000).filter(|k| k.len().abs_diff(word.len()) <= allowed * 4);
-    scored.map(|k| (distance(word, k), k)).filter(|(d, _)| *d <= allowed).min().map(|(_, k)| k)
+    let plain =
+        |s: &str| s.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect::<Vec<_>>();
+    let word = plain(word);
+    let allowed = (word.len() / 3).max(1);
+    let scored = known.take(2_000).filter_map(|k| {
+        let letters = plain(k);
+        let is_near = letters.len().abs_diff(word.len()) <= allowed;
+        is_near.then(|| (distance(&word, &letters), k))
+    });
+    scored.filter(|(d, _)| *d <= allowed).min().map(|(_, k)| k)
 }
 
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+fn distance(a: &[char], b: &[char]) -> usize {
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
     for (i, row) in rows.iter_mut().enumerate() {
         row[0] = i;

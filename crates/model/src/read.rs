@@ -181,8 +181,9 @@ impl<'c> Reading<'c, '_> {
         let found = names.tasks.get(name).copied();
         if found.is_none() {
             let message = format!("unknown dependency {} of {}", quoted(name), quoted(dependent));
+            let near = self.sink.nearest(name, names.tasks.keys().copied());
             let note = self.sink.error("unknown-dependency", span, message);
-            match keys::nearest(name, names.tasks.keys().copied()) {
+            match near {
                 Some(near) => note.help(format!("did you mean {}?", quoted(near))),
                 None => note.help("there is no task of that id"),
             };

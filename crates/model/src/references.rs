@@ -115,13 +115,13 @@ fn named(
                 Source::Output(*target)
             }
             None => {
+                let near = sink.nearest(raw.name, names.tasks.keys().copied());
                 let note = sink.error(
                     "bad-reference",
                     span,
                     format!("{} refers to {}, which is no task", quoted(raw.text), quoted(raw.name)),
                 );
-                let known = names.tasks.keys().copied();
-                match crate::keys::nearest(raw.name, known) {
+                match near {
                     Some(near) => note.help(format!("did you mean {}?", quoted(near))),
                     None => note.help("refer to the id of a task that comes before"),
                 };

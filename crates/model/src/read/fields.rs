@@ -181,9 +181,10 @@ pub(super) fn unknown_word<'a>(
     node: &Node<'_>,
     sink: &mut Sink<'_>,
 ) {
-    let note = sink.error("bad-value", node.span, format!("`{key}` cannot be {}", quoted(word)));
     let all: Vec<_> = known.clone().collect();
-    match crate::keys::nearest(word, known) {
+    let near = sink.nearest(word, known);
+    let note = sink.error("bad-value", node.span, format!("`{key}` cannot be {}", quoted(word)));
+    match near {
         Some(near) => note.help(format!("did you mean `{near}`? (one of {})", all.join(", "))),
         None => note.help(format!("one of {}", all.join(", "))),
     };

@@ -99,7 +99,7 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
             self.header.agents.keys().chain(self.cx.catalog.agents.keys()).map(String::as_str).collect();
         known.sort_unstable();
         known.dedup();
-        let near = keys::nearest(agent, known.iter().copied());
+        let near = self.cx.sink.nearest(agent, known.iter().copied());
         let near = near.map(|near| format!("did you mean {}? ", quoted(near))).unwrap_or_default();
         self.cx
             .sink

@@ -343,3 +343,16 @@ fn places_are_told_in_lines_and_characters() {
     let d = &parse(json.as_bytes(), "-", &Files, &catalog()).diagnostics[0];
     assert_eq!((d.line, d.column, &json[d.span.clone()]), (3, 11, "5"));
 }
+
+#[test]
+fn a_file_of_nothing_but_faults_is_soon_judged() {
+    let keys: String = (0..20_000).map(|n| format!("kye{n}: 1, ")).collect();
+    let deps: String = (0..20_000).map(|n| format!("  - {{id: t{n}, run: x, depends_on: [u{n}]}}\n")).collect();
+    for text in [format!("tasks: [{{id: a, run: x, {keys}}}]"), format!("tasks:\n{deps}")] {
+        let begun = std::time::Instant::now();
+        let parsed = read(&text);
+        assert_eq!(parsed.diagnostics.len(), 1001);
+        assert!(parsed.diagnostics.iter().any(|d| d.code == "too-many"));
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    }
+}
