@@ -185,7 +185,7 @@ impl Run {
                 events.push(self.fate(task, attempt));
             }
             Input::Retry { task } => {
-                next(self.phase(task), Step::Retry).ok_or(Refusal::NotNow)?;
+                self.expect_retriable(task).ok_or(Refusal::NotNow)?;
                 events.push(Event::TaskRetried { task });
             }
             Input::Skip { task } => {
@@ -211,6 +211,11 @@ impl Run {
             TaskState::Running { attempt: live } if live == attempt => Ok(()),
             _ => Err(Refusal::Stale),
         }
+    }
+
+    /// A task cannot be tried again before what failed above it: it would run without its inputs.
+    fn expect_retriable(&self, task: TaskIx) -> Option<()> {
+        next(self.phase(task), Step::Retry).filter(|_| self.blame(task).is_none()).map(|_| ())
     }
 
     /// When a failure of that class is tried again, if it is.
@@ -287,13 +292,14 @@ impl Run {
             }
             Event::TaskRetried { task } => {
                 let was_settled = self.phase(task).settled();
-                next(self.phase(task), Step::Retry)?;
+                self.expect_retriable(task)?;
                 self.reopen();
                 self.cells[task.index()].failures = 0;
-                self.set(task, Step::Retry, TaskState::Ready)?;
+                self.set(task, Step::Retry, TaskState::Pending)?;
                 if was_settled {
                     self.unsettle(task);
                 }
+                self.release(task);
             }
             Event::TaskSkipped { task } => {
                 let was_settled = self.phase(task).settled();

@@ -146,8 +146,9 @@ pub fn next(from: Phase, step: Step) -> Option<Phase> {
         (Pending | Ready, Block) => Blocked,
         // A person has the culprit tried again (or skipped): what it blocked waits once more.
         (Blocked, Unblock) => Pending,
-        // A person's words. A completed task is never run again.
-        (Failed | FailedSafe | Cancelled | Waiting, Retry) => Ready,
+        // A person's words. A completed task is never run again, and one that is tried again waits for its
+        // dependencies and its wave like any other.
+        (Failed | FailedSafe | Cancelled | Waiting, Retry) => Pending,
         (Failed | Waiting | Blocked | Pending | Ready | Retrying, Skip) => Skipped,
         (Pending | Ready | Running | Retrying | Waiting | Blocked, Cancel) => Cancelled,
         // A changed workflow takes over what was completed under the old one.
