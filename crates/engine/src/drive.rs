@@ -303,8 +303,9 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
 
     fn ended(&mut self, ended: Ended) -> Result<(), EngineError> {
         let Ended { key: AttemptKey { task, attempt }, epoch, result, usage, session } = ended;
-        let known = task.index() < self.held.len();
-        if !known || epoch != self.journal.epoch() || self.held[task.index()] != attempt.0 {
+        // 0 stands for no attempt; nobody's report may be taken for that.
+        let held = self.held.get(task.index()).is_some_and(|held| *held == attempt.0 && *held != 0);
+        if !held || epoch != self.journal.epoch() {
             // Late, doubled or from an engine before: its run is not ours to change.
             return Ok(());
         }
