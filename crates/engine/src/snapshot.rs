@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 pub struct Snapshot {
     /// The options that shaped the run.
     pub options: RunOptions,
+    /// Whether levels wait for each other: decides whether a run with a waiting task can still move.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waves: bool,
     /// All tasks in the order of their indexes.
     pub tasks: Vec<TaskRecord>,
     /// The workflow's `outputs:`.
@@ -119,13 +122,15 @@ impl Snapshot {
                 hash: task.hash.clone(),
             }
         });
-        Snapshot { options, tasks: tasks.collect(), outputs: workflow.outputs.clone() }
+        let waves = workflow.mode == raddle_model::workflow::ExecutionMode::Waves;
+        Snapshot { options, waves, tasks: tasks.collect(), outputs: workflow.outputs.clone() }
     }
 
-    /// A graph that folds the run's events to the same states; without caps, retries or waves, which only matter to
-    /// who decides. `None` when the snapshot cannot be of a graph.
+    /// A graph that folds the run's events to the same states; without caps and retries, which only matter to who
+    /// decides. `None` when the snapshot cannot be of a graph.
     pub fn graph(&self) -> Option<Arc<Graph>> {
         let mut builder = GraphBuilder::with_capacity(self.tasks.len(), self.tasks.len());
+        builder.waves(self.waves);
         let retry = builder.policy(RetryPolicy::NONE);
         for task in &self.tasks {
             builder.task(TaskSpec {
