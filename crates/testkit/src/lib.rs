@@ -3,3 +3,4 @@
 pub mod bench;
 pub mod dag;
 pub mod noop;
+pub mod sim;

@@ -28,8 +28,7 @@ pub fn run(graph: Graph, journal: &mut SqliteJournal, slots: u32) -> Result<f64,
     let mut program = NoopProgram::new(graph);
     let (mut dispatcher, mut clock) = (NoopDispatcher::default(), WallClock);
     let cap = Cap { value: slots, bound_by: "benchmark".into(), of: "steps" };
-    let mut engine =
-        Engine::new(&mut program, &mut dispatcher, journal, &mut clock, Admission::new(vec![cap], false));
+    let mut engine = Engine::new(&mut program, &mut dispatcher, journal, &mut clock, Admission::new(vec![cap], false));
     let began = Instant::now();
     engine.begin(Chapter::default());
     match engine.drive() {

@@ -1,0 +1,122 @@
+//! The journal of a simulation: the memory journal, with misfortunes around it and the ledger behind it. It does not
+//! know what records mean.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use raddle_engine::fact::{Fact, OutputRef, Record};
+use raddle_engine::ports::{Journal, JournalError};
+use raddle_journal::MemoryJournal;
+
+use super::sabotage::Sabotage;
+use super::world::World;
+
+/// See the module.
+pub(super) struct SimJournal {
+    world: Rc<World>,
+    inner: MemoryJournal,
+    /// Appends until one fails.
+    fails_in: Option<u64>,
+    /// What a lying disk has not written yet.
+    unwritten: Vec<Record>,
+}
+
+impl SimJournal {
+    /// Takes the run over.
+    pub(super) fn open(world: &Rc<World>, fails_in: Option<u64>) -> Self {
+        let inner = world.store.open_owner().unwrap_or_else(|e| world.violated(format!("cannot own the run: {e}")));
+        if inner.epoch() <= world.newest_epoch.get() {
+            world.violated("an epoch that is not above all before");
+        }
+        world.newest_epoch.set(inner.epoch());
+        SimJournal { world: Rc::clone(world), inner, fails_in, unwritten: Vec::new() }
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        let mut kept = records.to_vec();
+        if self.world.sabotage == Some(Sabotage::LoseResult)
+            && let Some(lost) = kept.iter_mut().find(|r| matches!(r.fact, Fact::AttemptSucceeded { .. }))
+        {
+            let nothing = || "nothing".into();
+            lost.fact = match lost.fact {
+                Fact::AttemptSucceeded { task, .. } => {
+                    Fact::Denied { task, action: nothing(), resource: nothing(), rule: nothing() }
+                }
+                _ => return Ok(()),
+            };
+        }
+        if self.inner.epoch() != self.world.newest_epoch.get() {
+            return self.write_as_stale_owner(&kept);
+        }
+        self.inner.append(&kept)?;
+        self.enter(&kept);
+        Ok(())
+    }
+
+    fn enter(&self, records: &[Record]) {
+        for record in records {
+            let entered = self.world.ledger.borrow_mut().enter(record, &mut self.world.tally.borrow_mut());
+            self.world.insist(entered);
+        }
+    }
+
+    fn write_as_stale_owner(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        if self.world.sabotage == Some(Sabotage::ForgetOwners) {
+            self.enter(records);
+            return Ok(());
+        }
+        match self.inner.append(records) {
+            Err(e @ JournalError::Owned { .. }) => {
+                self.world.note("stale append refused");
+                Err(e)
+            }
+            other => self.world.violated(format!("an owner that was replaced appends: {other:?}")),
+        }
+    }
+}
+
+impl Journal for SimJournal {
+    fn epoch(&self) -> u32 {
+        self.inner.epoch()
+    }
+
+    fn last_seq(&self) -> u64 {
+        self.inner.last_seq()
+    }
+
+    fn append(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        self.world.step("crash before append");
+        match self.fails_in {
+            Some(0) => {
+                self.fails_in = None;
+                self.world.note("append failed");
+                self.world.store.fail_append(1);
+            }
+            Some(n) => self.fails_in = Some(n - 1),
+            None => {}
+        }
+        if self.world.sabotage == Some(Sabotage::LieAboutDurability) {
+            let earlier = std::mem::replace(&mut self.unwritten, records.to_vec());
+            return self.write(&earlier);
+        }
+        self.write(records)?;
+        self.world.step("crash after append");
+        Ok(())
+    }
+
+    fn replay(&mut self, each: &mut dyn FnMut(Record)) -> Result<(), JournalError> {
+        self.inner.replay(each)
+    }
+
+    fn store(&mut self, text: Arc<str>) -> Result<OutputRef, JournalError> {
+        if self.world.strikes(400) {
+            self.world.note("store failed");
+            return Err(JournalError::Io { what: "store an output".into(), source: "the story wants it".into() });
+        }
+        self.inner.store(text)
+    }
+
+    fn load(&self, output: &OutputRef) -> Result<Arc<str>, JournalError> {
+        self.inner.load(output)
+    }
+}

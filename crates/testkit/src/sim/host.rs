@@ -1,0 +1,292 @@
+//! The life of a run through all its engines: begin or load, take over, hear people's words, drive, die, and again. It
+//! knows the ports of the simulation and what a person may do; it decides nothing that the engine ought to decide.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raddle_engine::attempt::{AttemptKey, AttemptSpec, Failure, ProcessWork, RawOutput, StopKind, Usage, Work};
+use raddle_engine::fact::{Chapter, OutputRef, Record};
+use raddle_engine::outputs::Outputs;
+use raddle_engine::ports::{Journal, JournalError};
+use raddle_engine::program::{Context, Program};
+use raddle_engine::{Ending, Engine, EngineError, Observer};
+use raddle_kernel::{
+    Attempt, FailureClass, Graph, OnDoubt, Outcome, Phase, Refusal, RetryPolicy, Run, Strength, TaskIx, TaskState,
+};
+
+use super::disk::SimJournal;
+use super::reference::{Word, is_allowed};
+use super::sabotage::Sabotage;
+use super::stage::Stage;
+use super::story::{Deed, Story};
+use super::world::{Crash, SimClock, World};
+
+/// Misfortunes and words happen to that many engines of a story; later ones are left in peace and must finish it.
+const EVENTFUL: u32 = 7;
+
+type SimEngine<'a> = Engine<'a, SimProgram, Stage, SimJournal, SimClock>;
+
+/// The program of a simulation: checks what it is shown, and makes attempts that say who they are.
+struct SimProgram {
+    world: Rc<World>,
+    graph: Arc<Graph>,
+    run_dir: Arc<Path>,
+}
+
+impl Program for SimProgram {
+    fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+
+    fn prepare(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<AttemptSpec, Failure> {
+        let story = &self.world.story;
+        for (dependency, _) in &story.task(key.task).depends_on {
+            if let TaskState::Completed { attempt } = context.run.state(*dependency) {
+                let text = context.outputs.text(*dependency, context.journal);
+                if !text.is_ok_and(|text| *text == *story.output(*dependency, attempt)) {
+                    self.world.violated(format!("{key:?} is shown a wrong output of task {}", dependency.0));
+                }
+            }
+        }
+        if story.act(key.task, key.attempt).deed == Deed::Unpreparable {
+            return Err(Failure::new(FailureClass::Input, "the story wants it"));
+        }
+        Ok(AttemptSpec {
+            key,
+            epoch: context.epoch,
+            task_id: "t".into(),
+            work: Work::Process(ProcessWork { argv: Vec::new(), deps: None }),
+            env: Vec::new(),
+            cwd: PathBuf::new(),
+            timeout: Duration::from_millis(story.task(key.task).timeout_ms),
+            idle: None,
+            run_dir: Arc::clone(&self.run_dir),
+        })
+    }
+
+    fn read_output(&mut self, _task: TaskIx, raw: RawOutput) -> Result<Arc<str>, Failure> {
+        match raw {
+            RawOutput::Json(text) => Ok(text.into()),
+            RawOutput::Text(_) => Err(Failure::new(FailureClass::Output, "unreadable")),
+        }
+    }
+
+    fn price(&self, _task: TaskIx, _usage: &mut Usage) {}
+}
+
+/// Compares the live run with the ledger whenever something was published.
+struct Auditor(Rc<World>);
+
+impl Observer for Auditor {
+    fn published(&mut self, _records: &[Record], run: &Run, outputs: &Outputs) {
+        let world = &self.0;
+        if world.sabotage != Some(Sabotage::LieAboutDurability) {
+            world.insist(world.ledger.borrow().compare(run, outputs));
+        }
+    }
+}
+
+/// Lets engine after engine drive the run until it has settled for good.
+pub(super) fn live_on(world: &Rc<World>, depth: u32) {
+    let mut last = None;
+    while let Some(next) = generation(world, depth, last) {
+        last = Some(next);
+    }
+}
+
+/// How an engine ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Drove(Ending),
+    Died,
+    Failed,
+}
+
+/// One engine's life. `None` when the run is over.
+fn generation(world: &Rc<World>, depth: u32, last: Option<End>) -> Option<End> {
+    let number = world.generations.get() + 1;
+    world.generations.set(number);
+    if number > 60 {
+        world.violated("engine after engine, and no end");
+    }
+    let eventful = number <= EVENTFUL;
+    let bad = last.is_some_and(|end| {
+        matches!(end, End::Drove(Ending::Finished(Outcome::Failed | Outcome::Degraded | Outcome::Cancelled)))
+    });
+    if let Some(End::Drove(Ending::Finished(_))) = last
+        && !(bad && eventful && world.strikes(2))
+    {
+        return None;
+    }
+    let fails_in = (eventful && world.strikes(8)).then(|| world.below(20));
+    world.set_fuse((eventful && world.strikes(2)).then(|| world.below(80)));
+    let mut stage = Stage::new(world, depth);
+    if eventful && world.strikes(5) {
+        let kind = [StopKind::Cancel, StopKind::Interrupt, StopKind::Terminate][world.below(3) as usize];
+        stage.will_be_stopped(world.below(600), kind);
+    }
+    if eventful && depth == 0 && world.strikes(6) {
+        stage.will_hang(world.below(400));
+    }
+    let mut journal = SimJournal::open(world, fails_in);
+    let drove = catch_unwind(AssertUnwindSafe(|| drive(world, &mut journal, &mut stage, last)));
+    let stale = journal.epoch() != world.newest_epoch.get();
+    let end = match drove {
+        Ok(Ok(ending)) => End::Drove(ending),
+        Ok(Err(EngineError::Journal(JournalError::Io { .. }))) => End::Failed,
+        Ok(Err(EngineError::Journal(JournalError::Owned { .. }))) if stale => End::Failed,
+        Ok(Err(e)) => world.violated(format!("an engine fails: {e}")),
+        Err(payload) if payload.is::<Crash>() => End::Died,
+        Err(payload) => std::panic::resume_unwind(payload),
+    };
+    if stale {
+        // Another lived on to the end meanwhile; whatever this one believes, it has changed nothing.
+        return None;
+    }
+    agree(world, end);
+    Some(end)
+}
+
+/// What an engine says in the end must be what is on record.
+fn agree(world: &World, end: End) {
+    let ledger = world.ledger.borrow();
+    let said = match end {
+        End::Drove(Ending::Finished(outcome)) => ledger.finished() == Some(outcome),
+        End::Drove(Ending::Waiting) => ledger.finished().is_none() && ledger.run().outcome() == Outcome::Waiting,
+        End::Drove(Ending::Stopped(_)) => ledger.finished().is_none(),
+        End::Died | End::Failed => true,
+    };
+    if !said {
+        world.violated(format!("{end:?}, but the records say {:?}", ledger.run().outcome()));
+    }
+}
+
+fn drive(
+    world: &Rc<World>,
+    journal: &mut SimJournal,
+    stage: &mut Stage,
+    last: Option<End>,
+) -> Result<Ending, EngineError> {
+    let story = &world.story;
+    let (graph, admission) = match world.sabotage {
+        Some(sabotage) => sabotaged(story, sabotage),
+        None => (story.graph(), story.admission()),
+    };
+    let run_dir: Arc<Path> = Path::new("").into();
+    let mut program = SimProgram { world: Rc::clone(world), graph, run_dir };
+    let (mut clock, mut auditor) = (SimClock(Rc::clone(world)), Auditor(Rc::clone(world)));
+    let mut records = Vec::new();
+    journal.replay(&mut |record| records.push(record))?;
+    if world.sabotage == Some(Sabotage::LoadTooLittle) && records.len() > 2 {
+        records.pop();
+    }
+    let mut engine = Engine::new(&mut program, stage, journal, &mut clock, admission);
+    engine.observe(&mut auditor);
+    if records.is_empty() {
+        engine.begin(chapter(story));
+    } else {
+        engine.load(records)?;
+        world.insist(world.ledger.borrow().compare(engine.run_state(), engine.outputs()));
+        world.step("crash after load");
+        if world.sabotage != Some(Sabotage::ForgetTakeOver) {
+            engine.take_over();
+        }
+        go_on(world, &mut engine, last);
+    }
+    engine.drive()
+}
+
+fn chapter(story: &Story) -> Chapter {
+    let options = serde_json::to_string(&story.snapshot()).expect("a snapshot is plain data");
+    Chapter { run: "sim".into(), options, ..Chapter::default() }
+}
+
+/// What a person does with a run that was taken over.
+fn go_on(world: &World, engine: &mut SimEngine<'_>, last: Option<End>) {
+    let story = &world.story;
+    let eventful = world.generations.get() <= EVENTFUL;
+    let ended = matches!(last, Some(End::Drove(Ending::Finished(_))));
+    if eventful && world.strikes(8) {
+        world.note("new chapter");
+        let completed: Vec<(TaskIx, Attempt, OutputRef)> = story
+            .all()
+            .filter_map(|task| Some((task, completed(engine.run_state(), task)?, kept(engine, task))))
+            .collect();
+        engine.begin(chapter(story));
+        for (task, attempt, output) in completed {
+            if engine.adopt(task, attempt, output).is_err() {
+                world.violated("a completed task cannot be taken over");
+            }
+        }
+        return;
+    }
+    if engine.run_state().outcome() == Outcome::Waiting {
+        if eventful && world.strikes(4) {
+            world.note("waiting left alone");
+            return;
+        }
+        for task in story.all().filter(|t| waits(engine.run_state(), *t)).collect::<Vec<_>>() {
+            say(world, engine, if world.one_in(2) { Word::Retry } else { Word::Skip }, task);
+        }
+    }
+    if ended || eventful && world.strikes(4) {
+        for _ in 0..1 + world.below(3) {
+            let task = TaskIx(world.below(story.tasks.len() as u64) as u32);
+            say(world, engine, if world.one_in(3) { Word::Skip } else { Word::Retry }, task);
+        }
+    }
+}
+
+fn completed(run: &Run, task: TaskIx) -> Option<Attempt> {
+    match run.state(task) {
+        TaskState::Completed { attempt } => Some(attempt),
+        _ => None,
+    }
+}
+
+fn waits(run: &Run, task: TaskIx) -> bool {
+    run.state(task).phase() == Phase::Waiting
+}
+
+fn kept(engine: &SimEngine<'_>, task: TaskIx) -> OutputRef {
+    engine.outputs().get(task).cloned().unwrap_or_else(|| OutputRef::Inline("null".into()))
+}
+
+/// A word is heard exactly when the states allow it.
+fn say(world: &World, engine: &mut SimEngine<'_>, word: Word, task: TaskIx) {
+    let run = engine.run_state();
+    let allowed = is_allowed(&world.story, &|t| run.state(t), word, task);
+    let said = match word {
+        Word::Retry => engine.retry(task),
+        Word::Skip => engine.skip(task),
+    };
+    match (allowed, said) {
+        (true, Ok(())) => world.note(if word == Word::Retry { "word: retry" } else { "word: skip" }),
+        (false, Err(Refusal::NotNow)) => world.note("word refused"),
+        (_, said) => world.violated(format!("{word:?} of task {}: {said:?}, allowed: {allowed}", task.0)),
+    }
+}
+
+/// The graph and the gates as a faulty engine sees them.
+fn sabotaged(story: &Story, sabotage: Sabotage) -> (Arc<Graph>, raddle_engine::admission::Admission) {
+    let mut seen = story.clone();
+    match sabotage {
+        Sabotage::RaiseCaps => seen.caps.iter_mut().for_each(|cap| *cap += 1),
+        Sabotage::ForgetWaves => seen.waves = false,
+        _ => {}
+    }
+    for plot in &mut seen.tasks {
+        match sabotage {
+            Sabotage::RerunInDoubt => plot.spec.on_doubt = OnDoubt::Rerun,
+            Sabotage::ForgetEdges => plot.depends_on.retain(|(_, strength)| *strength == Strength::Soft),
+            Sabotage::HurryRetries => plot.retry = RetryPolicy { initial_ms: 0, ..plot.retry },
+            Sabotage::RetryOnceMore => plot.retry.max += 1,
+            Sabotage::ForgetSafety => plot.spec.safe_to_fail = false,
+            _ => {}
+        }
+    }
+    (seen.graph(), seen.admission())
+}

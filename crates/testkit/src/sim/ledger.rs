@@ -1,0 +1,171 @@
+//! Everything that is durable, looked at with four pairs of eyes: the kernel's fold, the naive reference, the view for
+//! people and a few rules about records themselves. It does not know the engine that wrote it: the same ledger lives on
+//! over crashes and owners.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use raddle_engine::fact::{Fact, OutputRef, Record};
+use raddle_engine::outputs::Outputs;
+use raddle_engine::view::RunView;
+use raddle_kernel::{Attempt, Command, Outcome, Run, TaskIx, TaskState};
+
+use super::reference::Reference;
+use super::story::Story;
+use super::tally::Tally;
+
+/// See the module.
+pub(super) struct Ledger {
+    story: Rc<Story>,
+    run: Run,
+    reference: Reference,
+    view: Option<RunView>,
+    seq: u64,
+    epoch: u32,
+    /// Tasks that ever completed, over all chapters: nobody runs them again.
+    completed: BTreeSet<TaskIx>,
+}
+
+impl Ledger {
+    /// An empty one.
+    pub(super) fn new(story: Rc<Story>) -> Self {
+        Ledger {
+            run: Run::new(story.graph()),
+            reference: Reference::new(Rc::clone(&story)),
+            view: None,
+            seq: 0,
+            epoch: 0,
+            completed: BTreeSet::new(),
+            story,
+        }
+    }
+
+    /// The fold of everything durable.
+    pub(super) fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The outcome that is on record.
+    pub(super) fn finished(&self) -> Option<Outcome> {
+        self.run.finished()
+    }
+
+    /// Takes in a record that has just become durable.
+    pub(super) fn enter(&mut self, record: &Record, tally: &mut Tally) -> Result<(), String> {
+        self.look_at(record, tally).map_err(|what| format!("record {} ({:?}): {what}", record.seq, record.fact))
+    }
+
+    fn look_at(&mut self, record: &Record, tally: &mut Tally) -> Result<(), String> {
+        if record.seq != self.seq + 1 {
+            return Err(format!("comes after {}", self.seq));
+        }
+        self.seq = record.seq;
+        self.keep_rules(record, tally)?;
+        if let Some(event) = record.fact.event() {
+            self.reference.tell(event, record.at)?;
+            self.run.apply(event).map_err(|e| format!("the kernel does not fold it: {:?}", e.state))?;
+            self.run.drain_touched();
+        }
+        self.run.check().map_err(|e| format!("the fold is not sound: {e}"))?;
+        self.reference.compare(&self.run)?;
+        self.show(record)
+    }
+
+    /// What holds of records whatever the states are.
+    fn keep_rules(&mut self, record: &Record, tally: &mut Tally) -> Result<(), String> {
+        match &record.fact {
+            Fact::Started(_) => {
+                self.run = Run::new(self.story.graph());
+                self.reference = Reference::new(Rc::clone(&self.story));
+            }
+            Fact::Resumed { epoch } => {
+                if *epoch <= self.epoch {
+                    return Err(format!("taken over with an epoch that is not above {}", self.epoch));
+                }
+                self.epoch = *epoch;
+            }
+            Fact::AttemptStarted { task, .. } if self.completed.contains(task) => {
+                return Err("a completed task runs again".into());
+            }
+            Fact::AttemptSucceeded { task, attempt, output, .. } => {
+                self.completed.insert(*task);
+                self.right_output(*task, *attempt, output)?;
+            }
+            Fact::TaskAdopted { task, attempt, output } => {
+                tally.note("task adopted");
+                self.right_output(*task, *attempt, output)?;
+            }
+            Fact::AttemptAbandoned { .. } => tally.note("attempt abandoned"),
+            Fact::AttemptDoubted { .. } => tally.note("attempt doubted"),
+            Fact::AttemptFailed { retry_at, exhausted, class, .. } => {
+                tally.note_class(*class);
+                if retry_at.is_some() {
+                    tally.note("failure retried");
+                }
+                if *exhausted {
+                    tally.note("retries exhausted");
+                }
+            }
+            Fact::Finished { outcome } => tally.note_outcome(*outcome),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn right_output(&self, task: TaskIx, attempt: Attempt, output: &OutputRef) -> Result<(), String> {
+        let text = self.story.output(task, attempt);
+        let same = match output {
+            OutputRef::Inline(inline) => **inline == *text,
+            OutputRef::Stored { bytes, .. } => *bytes == text.len() as u64,
+        };
+        if same { Ok(()) } else { Err("not what the attempt brought".into()) }
+    }
+
+    /// The view for people is a fold of its own; it has to say the same.
+    fn show(&mut self, record: &Record) -> Result<(), String> {
+        match &mut self.view {
+            None => self.view = Some(RunView::begin(record).map_err(|e| e.what)?),
+            Some(view) => view.apply(record).map_err(|e| e.what)?,
+        }
+        let Some(view) = &self.view else { return Ok(()) };
+        for task in self.story.all() {
+            let (shown, state) = (&view.tasks[task.index()], self.run.state(task));
+            if view.run.state(task).name() != state.name() {
+                return Err(format!("the view shows task {} as {}", task.0, view.run.state(task).name()));
+            }
+            if shown.finished_at.is_some() != state.phase().settled() {
+                return Err(format!("the view shows task {} settled at {:?}: {state:?}", task.0, shown.finished_at));
+            }
+            let open = shown.attempts.iter().filter(|a| a.finished_at.is_none()).count();
+            if open != usize::from(matches!(state, TaskState::Running { .. })) {
+                return Err(format!("the view shows {open} live attempts of task {}: {state:?}", task.0));
+            }
+        }
+        if view.outcome() != self.run.finished().unwrap_or(self.run.outcome()) {
+            return Err(format!("the view says {:?}", view.outcome()));
+        }
+        if !view.run.outstanding().eq(self.run.outstanding()) {
+            return Err("the view owes something else".into());
+        }
+        Ok(())
+    }
+
+    /// Compares the run of a live engine, all of whose decisions are durable, with the fold of what is durable.
+    pub(super) fn compare(&self, live: &Run, outputs: &Outputs) -> Result<(), String> {
+        live.check().map_err(|e| format!("the live run is not sound: {e}"))?;
+        self.reference.compare(live)?;
+        let debts: Vec<Command> = live.outstanding().collect();
+        if !self.run.outstanding().eq(debts.iter().copied()) {
+            return Err(format!("the live run owes {debts:?}, its records something else"));
+        }
+        for task in self.story.all() {
+            if live.state(task) != self.run.state(task) || live.failures(task) != self.run.failures(task) {
+                return Err(format!("task {} is {:?}, its records say otherwise", task.0, live.state(task)));
+            }
+            if matches!(live.state(task), TaskState::Completed { .. }) && outputs.get(task).is_none() {
+                return Err(format!("task {} completed and its output is gone", task.0));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! Simulation by seed: a random graph, scripted attempts, misfortunes, people and time, all from one number, around the
+//! real engine and kernel. It knows every promise the engine makes about a run and nothing about how it keeps them.
+
+mod chance;
+mod disk;
+mod host;
+mod ledger;
+mod reference;
+mod sabotage;
+mod stage;
+mod story;
+mod tally;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use raddle_engine::view::RunView;
+use raddle_kernel::{Attempt, Run, TaskState};
+
+pub use sabotage::Sabotage;
+pub use story::Story;
+pub use tally::Tally;
+use world::{Violation, World};
+
+/// A broken promise.
+#[derive(Debug, Clone)]
+pub struct Broken {
+    /// The story in which it happened; the same seed tells it again.
+    pub seed: u64,
+    /// What.
+    pub what: String,
+}
+
+/// Lives through the story of a seed; says what happened in it, or which promise was broken.
+pub fn live_through(seed: u64, sabotage: Option<Sabotage>) -> Result<Tally, Broken> {
+    let told = catch_unwind(AssertUnwindSafe(|| {
+        let world = World::new(Story::of(seed), sabotage);
+        if world.story.waves {
+            world.note("waves");
+        }
+        host::live_on(&world, 0);
+        look_back(&world);
+        world.tally.take()
+    }));
+    told.map_err(|payload| {
+        let what = match payload.downcast::<Violation>() {
+            Ok(violation) => violation.0,
+            Err(payload) => match (payload.downcast_ref::<String>(), payload.downcast_ref::<&str>()) {
+                (Some(text), _) => format!("panicked: {text}"),
+                (_, Some(text)) => format!("panicked: {text}"),
+                _ => "panicked".into(),
+            },
+        };
+        Broken { seed, what }
+    })
+}
+
+/// What must hold when everything is over.
+fn look_back(world: &World) {
+    let ledger = world.ledger.borrow();
+    let run = ledger.run();
+    if ledger.finished().is_none() || world.story.all().any(|t| !run.state(t).phase().settled()) {
+        world.violated("over, and not everything has settled");
+    }
+    let records = world.store.records();
+    let mut again = Run::new(world.story.graph());
+    for record in &records {
+        if matches!(record.fact, raddle_engine::fact::Fact::Started(_)) && again.has_begun() {
+            again = Run::new(world.story.graph());
+        }
+        if let Some(event) = record.fact.event()
+            && again.apply(event).is_err()
+        {
+            world.violated(format!("what is stored does not fold at record {}", record.seq));
+        }
+    }
+    let same = |t| again.state(t) == run.state(t);
+    if !world.story.all().all(same) || again.finished() != run.finished() {
+        world.violated("what is stored folds to something else");
+    }
+    match RunView::of(records) {
+        Ok(view) if Some(view.outcome()) == run.finished() && view.finished_at.is_some() => {}
+        other => world.violated(format!("people are shown {:?}", other.map(|view| view.outcome()))),
+    }
+    if world.story.calm {
+        world.note("foretold");
+        for (task, foretold) in world.story.all().zip(reference::foretell(&world.story)) {
+            let same = match (foretold, run.state(task)) {
+                (TaskState::Blocked { .. }, TaskState::Blocked { .. }) => true,
+                (a, b) => a == b,
+            };
+            if !same || foretold_attempts(foretold).is_some_and(|n| n.0 != run.attempts(task)) {
+                world.violated(format!("task {} ended as {:?}, foretold {foretold:?}", task.0, run.state(task)));
+            }
+        }
+    }
+}
+
+fn foretold_attempts(state: TaskState) -> Option<Attempt> {
+    match state {
+        TaskState::Completed { attempt }
+        | TaskState::Failed { attempt, .. }
+        | TaskState::FailedSafe { attempt, .. } => Some(attempt),
+        _ => None,
+    }
+}

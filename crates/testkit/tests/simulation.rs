@@ -1,0 +1,76 @@
+//! Thousands of simulated runs by seed; whichever promise breaks is told with the seed that breaks it. Also proves that
+//! deliberate faults are noticed. `RADDLE_SIM_SEED=S` lives through one story, `RADDLE_SIM_SEEDS=N` through so many.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that tells what it saw")]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use raddle_testkit::sim::{Broken, Sabotage, Tally, live_through};
+
+/// Enough for every misfortune to happen often, few enough for every build.
+const SEEDS: u64 = 10_000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
+}
+
+/// Lives through many stories on a few threads; the first broken promises end it.
+fn live_through_all(seeds: std::ops::Range<u64>) -> (Tally, Vec<Broken>) {
+    let (next, sum, broken) = (AtomicU64::new(seeds.start), Mutex::new(Tally::default()), Mutex::new(Vec::new()));
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get().min(8));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut own = Tally::default();
+                while broken.lock().unwrap().is_empty() {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        break;
+                    }
+                    match live_through(seed, None) {
+                        Ok(tally) => own.add(&tally),
+                        Err(e) => broken.lock().unwrap().push(e),
+                    }
+                }
+                sum.lock().unwrap().add(&own);
+            });
+        }
+    });
+    (sum.into_inner().unwrap(), broken.into_inner().unwrap())
+}
+
+#[test]
+fn every_promise_holds_in_every_story() {
+    if let Some(seed) = number("RADDLE_SIM_SEED") {
+        match live_through(seed, None) {
+            Ok(tally) => println!("{tally}"),
+            Err(e) => panic!("seed {}: {}", e.seed, e.what),
+        }
+        return;
+    }
+    let seeds = number("RADDLE_SIM_SEEDS").unwrap_or(SEEDS);
+    let (tally, broken) = live_through_all(0..seeds);
+    println!("{seeds} stories\n{tally}");
+    let told: Vec<String> = broken.iter().map(|b| format!("RADDLE_SIM_SEED={}: {}", b.seed, b.what)).collect();
+    assert!(told.is_empty(), "broken promises:\n{}", told.join("\n"));
+    if seeds >= SEEDS {
+        assert_eq!(tally.missing(), [""; 0], "these never happened, so nothing is known about them");
+    }
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    for seed in [3, 77, 4021] {
+        assert_eq!(live_through(seed, None).unwrap(), live_through(seed, None).unwrap());
+    }
+}
+
+#[test]
+fn deliberate_faults_are_noticed() {
+    for sabotage in Sabotage::ALL {
+        let noticed = (0..400).find_map(|seed| live_through(seed, Some(sabotage)).err());
+        let broken = noticed.unwrap_or_else(|| panic!("nobody notices {sabotage:?}"));
+        println!("{sabotage:?}: seed {}: {}", broken.seed, broken.what);
+    }
+}
