@@ -1,11 +1,23 @@
 //! The interpreter's heap: the C library's allocator with a budget. It does not know what is allocated; it is the
 //! one place that knows that memory ran out, which the interpreter itself reports as a bare `null`.
+//!
+//! The budget is meant for the code's values. In this interpreter about half of a small object is bookkeeping (headers,
+//! links of the collector, hash tables), so small blocks are charged half; large ones (buffers, long strings, big
+//! arrays) are all value and charged fully. The process thus never exceeds twice the budget, and the kernel's limit
+//! on its address space stands behind that.
 
 use std::rc::Rc;
 
 use rquickjs::allocator::Allocator;
 
 use super::call::Call;
+
+/// Blocks up to this size are charged half. The interpreter takes its small objects in chunks of this order.
+const SMALL: usize = 8 << 10;
+
+fn charge(size: usize) -> usize {
+    if size <= SMALL { size / 2 } else { size }
+}
 
 /// Allocates until the budget is used up.
 pub(crate) struct Budget {
@@ -20,8 +32,10 @@ impl Budget {
         Budget { limit, used: 0, call }
     }
 
-    fn admits(&self, more: usize) -> bool {
-        let admits = self.used.checked_add(more).is_some_and(|total| total <= self.limit);
+    /// Whether a block of `new` bytes may take the place of one of `old` bytes.
+    fn admits(&self, old: usize, new: usize) -> bool {
+        let used = self.used - charge(old);
+        let admits = new <= old || used.checked_add(charge(new)).is_some_and(|total| total <= self.limit);
         if !admits {
             self.call.note_out_of_memory();
         }
@@ -33,7 +47,7 @@ impl Budget {
             self.call.note_out_of_memory();
         } else {
             // SAFETY: the pointer comes from the C library's allocator just now.
-            self.used += unsafe { libc::malloc_usable_size(ptr) };
+            self.used += charge(unsafe { libc::malloc_usable_size(ptr) });
         }
         ptr.cast()
     }
@@ -42,7 +56,7 @@ impl Budget {
 // SAFETY: every function hands on to the C library's allocator, whose guarantees are those that are asked for.
 unsafe impl Allocator for Budget {
     fn alloc(&mut self, size: usize) -> *mut u8 {
-        if !self.admits(size) {
+        if !self.admits(0, size) {
             return std::ptr::null_mut();
         }
         // SAFETY: malloc takes any size.
@@ -50,7 +64,7 @@ unsafe impl Allocator for Budget {
     }
 
     fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
-        if !count.checked_mul(size).is_some_and(|total| self.admits(total)) {
+        if !count.checked_mul(size).is_some_and(|total| self.admits(0, total)) {
             self.call.note_out_of_memory();
             return std::ptr::null_mut();
         }
@@ -64,7 +78,7 @@ unsafe impl Allocator for Budget {
         }
         // SAFETY: by contract the pointer is one of ours.
         unsafe {
-            self.used -= libc::malloc_usable_size(ptr.cast());
+            self.used -= charge(libc::malloc_usable_size(ptr.cast()));
             libc::free(ptr.cast());
         }
     }
@@ -72,13 +86,13 @@ unsafe impl Allocator for Budget {
     unsafe fn realloc(&mut self, ptr: *mut u8, new_size: usize) -> *mut u8 {
         // SAFETY: by contract the pointer is null or one of ours.
         let old = if ptr.is_null() { 0 } else { unsafe { libc::malloc_usable_size(ptr.cast()) } };
-        if new_size > old && !self.admits(new_size - old) {
+        if !self.admits(old, new_size) {
             return std::ptr::null_mut();
         }
         // SAFETY: as above; on failure the old block stays valid and counted.
         let moved = unsafe { libc::realloc(ptr.cast(), new_size) };
         if !moved.is_null() || new_size == 0 {
-            self.used -= old;
+            self.used -= charge(old);
         }
         if new_size == 0 && moved.is_null() {
             return std::ptr::null_mut();

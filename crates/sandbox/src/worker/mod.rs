@@ -32,8 +32,8 @@ use strip::Stripper;
 /// What a worker is started with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Config {
-    /// How much the code of a call may allocate, in bytes. Fixed for the life of the worker, so that the kernel can
-    /// enforce it too.
+    /// How much the values of a call may take, in bytes; the interpreter's bookkeeping can add as much again. Fixed for
+    /// the life of the worker, so that the kernel can enforce a bound too.
     pub memory_bytes: u64,
 }
 

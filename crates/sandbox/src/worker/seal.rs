@@ -14,7 +14,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-/// Address space beyond the interpreter's budget: the binary, the stack, one request, one file, one result.
+/// Address space beyond the interpreter's heap, which is at most twice its budget: the binary, the stack, one request, one file, one result.
 const ADDRESS_SLACK: u64 = 768 << 20;
 
 /// What this machine can enforce; for `doctor`.
@@ -69,7 +69,7 @@ pub fn seal(memory: u64) -> Result<(), String> {
     }
     restrict_access()?;
     let limits = [
-        (Resource::As, memory.saturating_add(ADDRESS_SLACK)),
+        (Resource::As, memory.saturating_mul(2).saturating_add(ADDRESS_SLACK)),
         (Resource::Nofile, 3),
         (Resource::Nproc, 0),
         (Resource::Core, 0),
