@@ -8,7 +8,7 @@ use raddle_engine::fact::OutputRef;
 use raddle_engine::ports::JournalError;
 use raddle_engine::view::{AttemptView, RunView};
 use raddle_engine::{Outcome, TaskIx, Time};
-use raddle_kernel::TaskState;
+use raddle_kernel::{OnDoubt, TaskState};
 use serde_json::{Map, Value, json};
 
 /// Loads the text of an output.
@@ -30,6 +30,19 @@ pub fn outcome_name(view: &RunView, live: bool) -> &'static str {
     }
 }
 
+/// How a task stands, in the contract's word. Nothing runs without an engine: what was at work when it ended waits for
+/// a person when nobody may repeat it unasked, and else for the next engine.
+pub fn state_name(view: &RunView, task: TaskIx, live: bool) -> &'static str {
+    let graph = view.run.graph();
+    match view.run.state(task) {
+        TaskState::Running { .. } if !live => {
+            let asks = graph.side_effects(task) && graph.on_doubt(task) == OnDoubt::Ask;
+            if asks { "waiting" } else { "pending" }
+        }
+        state => state.name(),
+    }
+}
+
 /// The one document about a run.
 pub fn run_document(
     view: &RunView,
@@ -42,7 +55,7 @@ pub fn run_document(
     let mut tasks = Map::new();
     for i in 0..view.tasks.len() as u32 {
         let task = TaskIx(i);
-        tasks.insert(view.snapshot.tasks[task.index()].id.clone(), task_entry(view, task, now, load)?);
+        tasks.insert(view.snapshot.tasks[task.index()].id.clone(), task_entry(view, task, live, end, load)?);
     }
     Ok(json!({
         "run": view.chapter.run,
@@ -55,16 +68,22 @@ pub fn run_document(
         "tasks": tasks,
         "outputs": outputs,
         "usage": usage_entry(Some(view.total_usage())),
-        "metrics": metrics(view, end),
+        "metrics": metrics(view, live, end),
     }))
 }
 
-fn task_entry(view: &RunView, task: TaskIx, now: Time, load: Load<'_>) -> Result<Value, JournalError> {
+fn task_entry(
+    view: &RunView,
+    task: TaskIx,
+    live: bool,
+    end: Time,
+    load: Load<'_>,
+) -> Result<Value, JournalError> {
     let (record, detail, state) = (&view.snapshot.tasks[task.index()], &view.tasks[task.index()], view.run.state(task));
     let output = output_value(view, task, load)?;
     let attempts = detail.attempts.len() as u32;
     let mut entry = json!({
-        "state": state.name(),
+        "state": state_name(view, task, live),
         "result": state.result(),
         "output": output,
         "kind": record.kind,
@@ -82,7 +101,7 @@ fn task_entry(view: &RunView, task: TaskIx, now: Time, load: Load<'_>) -> Result
         "started_at": detail.attempts.first().map(|a| rfc3339(a.started_at)),
         "finished_at": detail.finished_at.map(rfc3339),
         "duration_ms": detail.attempts.first().map(|a| {
-            detail.finished_at.unwrap_or(now).0.saturating_sub(a.started_at.0)
+            detail.finished_at.unwrap_or(end).0.saturating_sub(a.started_at.0)
         }),
         "usage": usage_entry(view.usage(task)),
     });
@@ -137,7 +156,7 @@ fn round_money(usd: f64) -> f64 {
     (usd * 1e12).round() / 1e12
 }
 
-fn metrics(view: &RunView, end: Time) -> Value {
+fn metrics(view: &RunView, live: bool, end: Time) -> Value {
     let n = view.tasks.len() as u32;
     let done = (0..n).filter(|i| view.run.state(TaskIx(*i)).phase().settled()).count();
     let busy: u64 = (0..n).map(|i| view.busy_ms(TaskIx(i), end)).sum();
@@ -150,7 +169,7 @@ fn metrics(view: &RunView, end: Time) -> Value {
     json!({
         "tasks_total": n,
         "tasks_done": done,
-        "tasks_running": view.run.live(),
+        "tasks_running": if live { view.run.live() } else { 0 },
         "agents_spawned": view.agents_spawned,
         "peak_parallel": view.peak_parallel,
         "efficiency": (busy as f64 / (wall * slots) as f64).clamp(0.0, 1.0),
@@ -246,19 +265,20 @@ fn cut(text: &str) -> String {
 }
 
 /// The checkpoint document: JSON inside is YAML, so every string survives any parser.
-pub fn checkpoint(view: &RunView, now: Time, load: Load<'_>) -> Result<String, JournalError> {
+pub fn checkpoint(view: &RunView, live: bool, now: Time, load: Load<'_>) -> Result<String, JournalError> {
     let mut text = format!("dag_checkpoint:\n  timestamp: {}\n  run: {}\n", quoted(&rfc3339(now)), quoted(&view.chapter.run));
     text.push_str(&format!("  workflow: {}\n  hash: {}\n  tasks:\n", quoted(&view.chapter.workflow), quoted(&view.chapter.hash)));
     for i in 0..view.tasks.len() as u32 {
         let task = TaskIx(i);
         let state = view.run.state(task);
         text.push_str(&format!("    - id: {}\n", quoted(&view.snapshot.tasks[task.index()].id)));
-        text.push_str(&format!("      status: {}\n", quoted(state.name())));
+        let status = state_name(view, task, live);
+        text.push_str(&format!("      status: {}\n", quoted(status)));
         if let TaskState::Completed { .. } = state {
             text.push_str(&format!("      outputs: {}\n", yaml_flow(&output_value(view, task, load)?)));
         }
         let started = view.tasks[task.index()].attempts.last().map(|a| a.started_at);
-        if let Some(at) = started.filter(|_| !matches!(state, TaskState::Pending | TaskState::Ready)) {
+        if let Some(at) = started.filter(|_| status != "pending") {
             text.push_str(&format!("      started_at: {}\n", quoted(&rfc3339(at))));
         }
     }

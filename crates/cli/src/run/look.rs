@@ -218,7 +218,7 @@ fn in_words(opened: &Opened) -> Result<String, Problem> {
         table.row([
             harmless(&record.id).into_owned(),
             record.kind.clone(),
-            view.run.state(task).name().to_owned(),
+            document::state_name(view, task, opened.live).to_owned(),
             if detail.attempts.is_empty() { String::new() } else { detail.attempts.len().to_string() },
             took.unwrap_or_default(),
             view.usage(task).and_then(|u| u.cost_usd).map(terminal::money).unwrap_or_default(),
@@ -249,7 +249,7 @@ pub fn trace(args: TraceArgs) -> Result<Exit, Problem> {
 /// `raddle checkpoint`.
 pub fn checkpoint(args: CheckpointArgs) -> Result<Exit, Problem> {
     let opened = Opened::named(&args.run)?;
-    let text = document::checkpoint(&opened.view, store::now(), &|output| opened.load(output))
+    let text = document::checkpoint(&opened.view, opened.live, store::now(), &|output| opened.load(output))
         .map_err(|e| journal_problem(opened.id.as_str(), &e))?;
     terminal::print(&text)?;
     Ok(Exit::Success)
@@ -317,7 +317,7 @@ pub fn why(args: WhyArgs) -> Result<Exit, Problem> {
     let task = view.task(&args.task).ok_or_else(|| unknown_task(view, &args.task))?;
     let sentence = reason(&opened, task);
     if args.json {
-        print_json(&json!({"run": opened.id.as_str(), "task": args.task, "state": view.run.state(task).name(), "why": sentence}))?;
+        print_json(&json!({"run": opened.id.as_str(), "task": args.task, "state": document::state_name(view, task, opened.live), "why": sentence}))?;
     } else {
         terminal::print(&format!("{}\n", harmless_lines(&sentence)))?;
     }
