@@ -10,6 +10,7 @@ use raddle_kernel::Time;
 
 use crate::lock;
 use crate::meta::{self, RunMeta};
+use crate::outputs;
 use crate::run_id::{RunId, is_prefix};
 use crate::sqlite::{self, Reader, SqliteJournal, io};
 
@@ -152,7 +153,9 @@ impl Home {
     /// All runs, newest first, each with a glance at its journal.
     pub fn list(&self) -> std::io::Result<Vec<RunEntry>> {
         let runs = self.ids()?;
-        Ok(runs.into_iter().map(|id| self.entry(id)).collect())
+        // One that was killed before its first record may have been alive when the names were read.
+        let begun = |entry: &RunEntry| entry.health == Health::Ok || self.has_begun(&entry.id);
+        Ok(runs.into_iter().map(|id| self.entry(id)).filter(begun).collect())
     }
 
     /// One run as a listing shows it.
@@ -184,16 +187,13 @@ impl Home {
         Ok(runs)
     }
 
+    /// Whether there is a journal, or what only a run that had one leaves. Locks, logs and sockets are made before the
+    /// first record.
     fn has_begun(&self, run: &RunId) -> bool {
         let folder = self.run_folder(run);
-        if folder.join(sqlite::FILE_NAME).exists() {
-            return true;
-        }
-        let leavings = [lock::FILE_NAME, sqlite::NEW_FILE_NAME];
-        let others = std::fs::read_dir(&folder).is_ok_and(|mut entries| {
-            entries.any(|e| e.is_ok_and(|e| !leavings.iter().any(|name| e.file_name() == *name)))
-        });
-        others || self.is_live(run)
+        let wal = format!("{}-wal", sqlite::FILE_NAME);
+        let traces = [sqlite::FILE_NAME, &wal, meta::FILE_NAME, outputs::FOLDER_NAME];
+        traces.iter().any(|name| folder.join(name).exists()) || self.is_live(run)
     }
 
     /// The run that a person means: a whole name, the beginning of exactly one, or `last`.

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-const FILE_NAME: &str = "meta.json";
+/// Its name in the folder of a run.
+pub(crate) const FILE_NAME: &str = "meta.json";
 
 /// More than this cannot be ours.
 const LIMIT_BYTES: u64 = 64 * 1024;

@@ -13,6 +13,9 @@ use raddle_engine::ports::JournalError;
 
 use crate::sqlite::io;
 
+/// The folder in the one of the run.
+pub(crate) const FOLDER_NAME: &str = "outputs";
+
 /// Outputs up to this size stay in the journal itself.
 pub const INLINE_LIMIT_BYTES: usize = 4096;
 
@@ -39,7 +42,7 @@ enum Made {
 impl Outputs {
     /// The outputs of the run in that folder. Nothing is made before it is needed.
     pub(crate) fn of(run: &Path) -> Outputs {
-        Outputs { folder: run.join("outputs"), known: HashSet::new(), unsynced: false, made: Made::Unknown }
+        Outputs { folder: run.join(FOLDER_NAME), known: HashSet::new(), unsynced: false, made: Made::Unknown }
     }
 
     /// Puts a text where it belongs. The file's content is durable afterwards, its name after [`Outputs::sync`].

@@ -41,6 +41,8 @@ fn runs_are_listed_newest_first_and_found_by_what_people_say() {
     std::fs::write(runs.join("notes.txt"), "").expect("a file");
     let stillborn = RunId::new(Time(MONDAY.0 * 2), 0);
     drop(home.create(&stillborn, RunMeta::default()).expect("a new run"));
+    std::fs::write(home.run_folder(&stillborn).join("warden.lock"), "").expect("a file");
+    std::fs::create_dir(home.run_folder(&stillborn).join("logs")).expect("a folder");
     assert!(matches!(home.open_owner(&stillborn), Err(JournalError::NotFound)));
 
     let listed = home.list().expect("a listing");

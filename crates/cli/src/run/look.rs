@@ -28,7 +28,7 @@ const WATCH_EVERY: Duration = Duration::from_millis(50);
 pub fn ps(args: PsArgs) -> Result<Exit, Problem> {
     let home = store::home()?;
     let entries = home.list().map_err(|e| Problem::io("list the runs", &e))?;
-    let rows: Vec<Row> = entries.into_iter().map(|entry| Row::of(&home, entry)).collect();
+    let rows: Vec<Row> = entries.into_iter().filter_map(|entry| Row::of(&home, entry)).collect();
     if args.json {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
         print_json(&Value::Array(rows))?;
@@ -70,29 +70,35 @@ struct Row {
 }
 
 impl Row {
-    fn of(home: &Home, entry: RunEntry) -> Row {
+    /// Nothing for a run that ended before its first record.
+    fn of(home: &Home, entry: RunEntry) -> Option<Row> {
         let workflow = home.meta(&entry.id).map(|m| m.workflow).unwrap_or_default();
-        let quarantined = |reason: String| Row {
-            id: entry.id,
-            workflow: workflow.clone(),
-            outcome: "quarantined".into(),
-            live: entry.live,
-            reason: Some(reason),
-            started_at: Some(entry.id.time()),
-            took_ms: None,
-            done: 0,
-            total: None,
+        let unread = |outcome: &str, reason: Option<String>| {
+            Some(Row {
+                id: entry.id,
+                workflow: workflow.clone(),
+                outcome: outcome.into(),
+                live: entry.live,
+                reason,
+                started_at: Some(entry.id.time()),
+                took_ms: None,
+                done: 0,
+                total: None,
+            })
         };
         if let Health::Quarantined(reason) = &entry.health {
-            return quarantined(reason.to_string());
+            return unread("quarantined", Some(reason.to_string()));
+        }
+        if let Err(JournalError::NotFound) = home.open_reader(&entry.id) {
+            return if home.is_live(&entry.id) { unread("running", None) } else { None };
         }
         let opened = match Opened::open(home, entry.id) {
             Ok(opened) => opened,
-            Err(problem) => return quarantined(problem.message),
+            Err(problem) => return unread("quarantined", Some(problem.message)),
         };
         let view = &opened.view;
         let done = (0..view.tasks.len() as u32).filter(|i| view.run.state(TaskIx(*i)).phase().settled()).count();
-        Row {
+        Some(Row {
             id: entry.id,
             workflow: view.chapter.workflow.clone(),
             outcome: outcome_name(view, opened.live).into(),
@@ -102,7 +108,7 @@ impl Row {
             took_ms: view.finished_at.map(|end| end.0.saturating_sub(view.started_at.0)),
             done,
             total: Some(view.tasks.len()),
-        }
+        })
     }
 
     fn json(&self) -> Value {

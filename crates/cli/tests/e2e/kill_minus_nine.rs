@@ -153,7 +153,11 @@ fn one_run(seed: u64, expected: &Value) -> Tally {
         tally.while_tasks_ran += u64::from(!busy.is_empty());
         *tally.of.entry(who).or_default() += 1;
         live.child.wait().expect("the front ends, whoever was killed");
-        run = run.or(found(&place));
+        if run.is_none() {
+            // Which run it is, if it has become one at all, is known when nobody can begin it any more.
+            until("everything of the killed engine is gone", || processes::mentioning(place.root()).is_empty());
+            run = found(&place);
+        }
         let Some(run) = &run else { continue };
         if chance.below(2) == 0 {
             // At once: the next engine itself has to wait until the one before has left nothing.
