@@ -3,4 +3,5 @@
 pub mod bench;
 pub mod dag;
 pub mod noop;
+pub mod script;
 pub mod sim;
