@@ -6,10 +6,10 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use raddle_testkit::sim::{Broken, Sabotage, Tally, live_through};
+use raddle_testkit::sim::{Broken, Mishap, Sabotage, Tally, live_through, live_through_mishap};
 
 /// Enough for every misfortune to happen often, few enough for every build.
-const SEEDS: u64 = 10_000;
+const SEEDS: u64 = 40_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
@@ -57,6 +57,37 @@ fn every_promise_holds_in_every_story() {
     if seeds >= SEEDS {
         assert_eq!(tally.missing(), [""; 0], "these never happened, so nothing is known about them");
     }
+}
+
+/// The same story with a misfortune at its first place, its second, and so on, until there is no such place any more.
+fn everywhere(seed: u64, at: fn(u64) -> Mishap, marks: &[&str]) -> u64 {
+    for nth in 0.. {
+        let tally =
+            live_through_mishap(seed, at(nth)).unwrap_or_else(|e| panic!("seed {seed}, {:?}: {}", at(nth), e.what));
+        if marks.iter().all(|mark| tally.count(mark) == 0) {
+            return nth;
+        }
+    }
+    unreachable!("stories are finite")
+}
+
+#[test]
+fn a_process_may_die_at_every_single_step() {
+    let marks = [
+        "crash before append",
+        "crash after append",
+        "crash while starting",
+        "crash while stopping",
+        "crash while waiting",
+    ];
+    let places: u64 = (0..60).map(|seed| everywhere(seed, Mishap::DiesAtCall, &marks)).sum();
+    assert!(places > 2000, "only {places} places");
+}
+
+#[test]
+fn every_single_append_may_fail() {
+    let places: u64 = (0..60).map(|seed| everywhere(seed, Mishap::AppendFails, &["append failed"])).sum();
+    assert!(places > 500, "only {places} places");
 }
 
 #[test]

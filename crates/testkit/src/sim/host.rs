@@ -22,7 +22,7 @@ use super::reference::{Word, is_allowed};
 use super::sabotage::Sabotage;
 use super::stage::Stage;
 use super::story::{Deed, Story};
-use super::world::{Crash, SimClock, World};
+use super::world::{Crash, Mishap, SimClock, World};
 
 /// Misfortunes and words happen to that many engines of a story; later ones are left in peace and must finish it.
 const EVENTFUL: u32 = 7;
@@ -121,12 +121,21 @@ fn generation(world: &Rc<World>, depth: u32, last: Option<End>) -> Option<End> {
     {
         return None;
     }
-    let fails_in = (eventful && world.strikes(8)).then(|| world.below(20));
+    let mut fails_in = (eventful && world.strikes(8)).then(|| world.below(20));
     world.set_fuse((eventful && world.strikes(2)).then(|| world.below(80)));
+    match world.mishap.filter(|_| number == 1) {
+        Some(Mishap::DiesAtCall(nth)) => world.set_fuse(Some(nth)),
+        Some(Mishap::AppendFails(nth)) => fails_in = Some(nth),
+        None => {}
+    }
     let mut stage = Stage::new(world, depth);
     if eventful && world.strikes(5) {
         let kind = [StopKind::Cancel, StopKind::Interrupt, StopKind::Terminate][world.below(3) as usize];
         stage.will_be_stopped(world.below(600), kind);
+        if world.strikes(3) {
+            let again = [StopKind::Cancel, StopKind::Interrupt][world.below(2) as usize];
+            stage.will_be_stopped(world.below(900), again);
+        }
     }
     if eventful && depth == 0 && world.strikes(6) {
         stage.will_hang(world.below(400));
@@ -275,12 +284,14 @@ fn sabotaged(story: &Story, sabotage: Sabotage) -> (Arc<Graph>, raddle_engine::a
     let mut seen = story.clone();
     match sabotage {
         Sabotage::RaiseCaps => seen.caps.iter_mut().for_each(|cap| *cap += 1),
+        Sabotage::LowerCaps => seen.caps.iter_mut().for_each(|cap| *cap = 1),
         Sabotage::ForgetWaves => seen.waves = false,
         _ => {}
     }
     for plot in &mut seen.tasks {
         match sabotage {
             Sabotage::RerunInDoubt => plot.spec.on_doubt = OnDoubt::Rerun,
+            Sabotage::ForgetPriorities => plot.spec.priority = 0,
             Sabotage::ForgetEdges => plot.depends_on.retain(|(_, strength)| *strength == Strength::Soft),
             Sabotage::HurryRetries => plot.retry = RetryPolicy { initial_ms: 0, ..plot.retry },
             Sabotage::RetryOnceMore => plot.retry.max += 1,

@@ -22,6 +22,7 @@ pub(super) struct Ledger {
     view: Option<RunView>,
     seq: u64,
     epoch: u32,
+    peak: u32,
     /// Tasks that ever completed, over all chapters: nobody runs them again.
     completed: BTreeSet<TaskIx>,
 }
@@ -35,6 +36,7 @@ impl Ledger {
             view: None,
             seq: 0,
             epoch: 0,
+            peak: 0,
             completed: BTreeSet::new(),
             story,
         }
@@ -77,6 +79,7 @@ impl Ledger {
             Fact::Started(_) => {
                 self.run = Run::new(self.story.graph());
                 self.reference = Reference::new(Rc::clone(&self.story));
+                self.peak = 0;
             }
             Fact::Resumed { epoch } => {
                 if *epoch <= self.epoch {
@@ -128,6 +131,10 @@ impl Ledger {
             Some(view) => view.apply(record).map_err(|e| e.what)?,
         }
         let Some(view) = &self.view else { return Ok(()) };
+        self.peak = self.peak.max(self.run.live());
+        if view.peak_parallel != self.peak {
+            return Err(format!("the view says {} at once, it was {}", view.peak_parallel, self.peak));
+        }
         for task in self.story.all() {
             let (shown, state) = (&view.tasks[task.index()], self.run.state(task));
             if view.run.state(task).name() != state.name() {

@@ -14,12 +14,14 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use raddle_engine::fact::{Fact, Record};
 use raddle_engine::view::RunView;
-use raddle_kernel::{Attempt, Run, TaskState};
+use raddle_kernel::{Attempt, Run, TaskIx, TaskState, Time};
 
 pub use sabotage::Sabotage;
 pub use story::Story;
 pub use tally::Tally;
+pub use world::Mishap;
 use world::{Violation, World};
 
 /// A broken promise.
@@ -33,8 +35,18 @@ pub struct Broken {
 
 /// Lives through the story of a seed; says what happened in it, or which promise was broken.
 pub fn live_through(seed: u64, sabotage: Option<Sabotage>) -> Result<Tally, Broken> {
+    live(Story::of(seed), sabotage, None)
+}
+
+/// Lives through the story of a seed with one misfortune at one place and no other.
+pub fn live_through_mishap(seed: u64, mishap: Mishap) -> Result<Tally, Broken> {
+    live(Story { calm: true, ..Story::of(seed) }, None, Some(mishap))
+}
+
+fn live(story: Story, sabotage: Option<Sabotage>, mishap: Option<Mishap>) -> Result<Tally, Broken> {
+    let seed = story.seed;
     let told = catch_unwind(AssertUnwindSafe(|| {
-        let world = World::new(Story::of(seed), sabotage);
+        let world = World::new(story, sabotage, mishap);
         if world.story.waves {
             world.note("waves");
         }
@@ -65,7 +77,7 @@ fn look_back(world: &World) {
     let records = world.store.records();
     let mut again = Run::new(world.story.graph());
     for record in &records {
-        if matches!(record.fact, raddle_engine::fact::Fact::Started(_)) && again.has_begun() {
+        if matches!(record.fact, Fact::Started(_)) && again.has_begun() {
             again = Run::new(world.story.graph());
         }
         if let Some(event) = record.fact.event()
@@ -78,11 +90,12 @@ fn look_back(world: &World) {
     if !world.story.all().all(same) || again.finished() != run.finished() {
         world.violated("what is stored folds to something else");
     }
-    match RunView::of(records) {
+    match RunView::of(records.clone()) {
         Ok(view) if Some(view.outcome()) == run.finished() && view.finished_at.is_some() => {}
         other => world.violated(format!("people are shown {:?}", other.map(|view| view.outcome()))),
     }
-    if world.story.calm {
+    check_path(world, &records);
+    if world.story.calm && world.mishap.is_none() {
         world.note("foretold");
         for (task, foretold) in world.story.all().zip(reference::foretell(&world.story)) {
             let same = match (foretold, run.state(task)) {
@@ -93,6 +106,16 @@ fn look_back(world: &World) {
                 world.violated(format!("task {} ended as {:?}, foretold {foretold:?}", task.0, run.state(task)));
             }
         }
+    }
+}
+
+/// The path that took longest is a path, and no longer than the run.
+fn check_path(world: &World, records: &[Record]) {
+    let Ok(view) = RunView::of(records.iter().cloned()) else { return };
+    let path = view.critical_path(Time(world.now()));
+    let depends = |pair: &[TaskIx]| world.story.task(pair[1]).depends_on.iter().any(|d| d.0 == pair[0]);
+    if path.is_empty() || !path.windows(2).all(depends) {
+        world.violated(format!("the critical path is no path: {path:?}"));
     }
 }
 

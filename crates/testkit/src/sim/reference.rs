@@ -2,6 +2,7 @@
 //! until nothing changes any more. It shares the kernel's words and none of its code, does not know the engine, and
 //! refuses events that break a promise, however legal they look.
 
+use std::cmp::Reverse;
 use std::rc::Rc;
 
 use raddle_kernel::{
@@ -145,6 +146,9 @@ impl Reference {
                 if attempt.0 != self.attempts[task.index()] + 1 || self.cancelled || self.finished.is_some() {
                     return wrong("wrong number, or after the end");
                 }
+                if let Some(better) = self.passed_over(task) {
+                    return wrong(&format!("task {} ought to come first", better.0));
+                }
                 self.attempts[task.index()] = attempt.0;
                 self.set(task, TaskState::Running { attempt });
             }
@@ -206,6 +210,15 @@ impl Reference {
         }
         self.work_out();
         Ok(())
+    }
+
+    /// A ready task of the same pool that comes before this one: by priority, by the longer way ahead, by number.
+    fn passed_over(&self, task: TaskIx) -> Option<TaskIx> {
+        let story = &self.story;
+        let place = |t: TaskIx| (story.task(t).spec.priority, story.way_ahead(t), Reverse(t));
+        let ready = |t: &TaskIx| matches!(self.state(*t), TaskState::Ready);
+        let beside = |t: &TaskIx| story.task(*t).spec.pool == story.task(task).spec.pool;
+        story.all().find(|t| beside(t) && ready(t) && place(*t) > place(task))
     }
 
     fn expect_running(&self, task: TaskIx, attempt: Attempt) -> Result<(), String> {
@@ -316,6 +329,11 @@ impl Reference {
         let ought = outcome(&self.story, &self.states, self.cancelled);
         if run.outcome() != ought || run.finished() != self.finished {
             return Err(format!("stands as {:?}, the reference says {ought:?}", run.outcome()));
+        }
+        let moves =
+            |s: &TaskState| matches!(s, TaskState::Ready | TaskState::Running { .. } | TaskState::Retrying { .. });
+        if self.begun && ought == Outcome::Running && !self.states.iter().any(moves) {
+            return Err("nothing moves and nobody is waited for".into());
         }
         let owed = run.outstanding().count();
         let live = self.states.iter().filter(|s| matches!(s, TaskState::Running { .. })).count();

@@ -18,6 +18,10 @@ pub enum Sabotage {
     ForgetTakeOver,
     /// The gates let one more through than the caps say.
     RaiseCaps,
+    /// The gates let fewer through than the caps say.
+    LowerCaps,
+    /// The engine does not know what comes first.
+    ForgetPriorities,
     /// The engine runs effectful attempts of unknown fate again although the story says ask or fail.
     RerunInDoubt,
     /// The engine does not know the edges.
@@ -36,7 +40,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 14] = [
+    pub const ALL: [Sabotage; 16] = [
         Self::LoseResult,
         Self::LieAboutDurability,
         Self::ForgetOwners,
@@ -44,6 +48,8 @@ impl Sabotage {
         Self::IgnoreStops,
         Self::ForgetTakeOver,
         Self::RaiseCaps,
+        Self::LowerCaps,
+        Self::ForgetPriorities,
         Self::RerunInDoubt,
         Self::ForgetEdges,
         Self::ForgetWaves,

@@ -24,6 +24,8 @@ pub(super) struct Stage {
     live: BTreeMap<AttemptKey, Alive>,
     mail: BTreeMap<(u64, u64), Mail>,
     sent: u64,
+    /// The engine was told to stop.
+    told_to_stop: bool,
     /// Waits in a row in which no time passed.
     idle_waits: u32,
 }
@@ -53,7 +55,15 @@ enum Mail {
 impl Stage {
     /// An empty stage of an engine that is `depth` engines deep within others that hang.
     pub(super) fn new(world: &Rc<World>, depth: u32) -> Self {
-        Stage { world: Rc::clone(world), depth, live: BTreeMap::new(), mail: BTreeMap::new(), sent: 0, idle_waits: 0 }
+        Stage {
+            world: Rc::clone(world),
+            depth,
+            live: BTreeMap::new(),
+            mail: BTreeMap::new(),
+            sent: 0,
+            told_to_stop: false,
+            idle_waits: 0,
+        }
     }
 
     /// Somebody will ask the engine to stop.
@@ -87,6 +97,21 @@ impl Stage {
         let cap = world.story.caps[usize::from(pool.0)];
         if beside >= cap {
             world.violated(format!("{key:?} starts as number {} of at most {cap}", beside + 1));
+        }
+    }
+
+    /// While the engine rests, nothing that could run may lie there.
+    fn check_rest(&self) {
+        let (world, ledger) = (&self.world, self.world.ledger.borrow());
+        let run = ledger.run();
+        if self.told_to_stop || world.story.adaptive || run.is_cancelled() {
+            return;
+        }
+        for task in world.story.all().filter(|t| run.state(*t) == TaskState::Ready) {
+            let pool = world.story.task(task).spec.pool;
+            if run.live_in(pool) < world.story.caps[usize::from(pool.0)] {
+                world.violated(format!("task {} is ready, there is room, and the engine rests", task.0));
+            }
         }
     }
 
@@ -171,6 +196,7 @@ impl Stage {
                 reports.push(Report::Ended(ended));
             }
             Mail::Control(kind) => {
+                self.told_to_stop = true;
                 self.world.note(match kind {
                     StopKind::Cancel => "cancel",
                     StopKind::Interrupt => "interrupt",
@@ -236,6 +262,7 @@ impl Dispatcher for Stage {
 
     fn wait(&mut self, until: Option<Time>, reports: &mut Vec<Report>) {
         self.world.step("crash while waiting");
+        self.check_rest();
         let began = self.world.now();
         let due = self.mail.first_key_value().map(|((at, _), _)| *at);
         let wake = match (due, until) {

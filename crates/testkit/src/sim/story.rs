@@ -39,6 +39,8 @@ pub struct Story {
     pub adaptive: bool,
     /// Longest distances from a root.
     pub levels: Vec<u32>,
+    /// Weight of the heaviest way from each task to an end, its own included.
+    pub ways_ahead: Vec<u64>,
     /// No crashes, no second engine, nobody interferes: the end can be foretold.
     pub calm: bool,
 }
@@ -120,6 +122,7 @@ impl Story {
         let mut story = Story {
             seed,
             levels: vec![0; tasks.len()],
+            ways_ahead: vec![0; tasks.len()],
             tasks,
             waves: chance.one_in(3),
             caps: (0..pools).map(|_| 1 + chance.below(4) as u32).collect(),
@@ -130,18 +133,31 @@ impl Story {
         story
     }
 
-    /// The slow way: again and again until nobody moves.
-    fn find_levels(&mut self) {
+    /// Levels and ways ahead the slow way: again and again until nobody moves.
+    pub(super) fn find_levels(&mut self) {
         loop {
-            let before = self.levels.clone();
+            let before = (self.levels.clone(), self.ways_ahead.clone());
             for task in self.all() {
-                let above = self.task(task).depends_on.iter().map(|d| self.level(d.0) + 1).max();
+                let plot = &self.tasks[task.index()];
+                let above = plot.depends_on.iter().map(|d| self.levels[d.0.index()] + 1).max();
                 self.levels[task.index()] = above.unwrap_or(0);
+                let own = &mut self.ways_ahead[task.index()];
+                *own = (*own).max(u64::from(plot.spec.weight));
+                let own = *own;
+                for (dependency, _) in &plot.depends_on {
+                    let way = &mut self.ways_ahead[dependency.index()];
+                    *way = (*way).max(own + u64::from(self.tasks[dependency.index()].spec.weight));
+                }
             }
-            if self.levels == before {
+            if (&self.levels, &self.ways_ahead) == (&before.0, &before.1) {
                 return;
             }
         }
+    }
+
+    /// Weight of the heaviest way from the task to an end.
+    pub fn way_ahead(&self, task: TaskIx) -> u64 {
+        self.ways_ahead[task.index()]
     }
 
     /// Longest distance of the task from a root.

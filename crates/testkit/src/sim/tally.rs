@@ -60,6 +60,11 @@ impl Tally {
         *self.counts.entry(what).or_default() += 1;
     }
 
+    /// How often it happened.
+    pub fn count(&self, what: &str) -> u64 {
+        self.counts.get(what).copied().unwrap_or(0)
+    }
+
     /// One more failure of that class.
     pub fn note_class(&mut self, class: FailureClass) {
         self.note(class.name());

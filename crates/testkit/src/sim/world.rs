@@ -25,6 +25,8 @@ pub(super) struct World {
     pub(super) story: Rc<Story>,
     /// A deliberate fault in the machinery, to prove that it would be noticed.
     pub(super) sabotage: Option<Sabotage>,
+    /// The one misfortune of a story in which nothing else happens.
+    pub(super) mishap: Option<Mishap>,
     /// The disk.
     pub(super) store: MemoryStore,
     /// Everything on it.
@@ -41,6 +43,15 @@ pub(super) struct World {
     pub(super) generations: Cell<u32>,
 }
 
+/// A misfortune of the first engine, put at one place exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mishap {
+    /// The process dies at the nth call of a port, from 0.
+    DiesAtCall(u64),
+    /// The nth append fails, from 0.
+    AppendFails(u64),
+}
+
 /// Unwinds an engine whose process has just died.
 pub(super) struct Crash;
 
@@ -49,10 +60,11 @@ pub(super) struct Violation(pub String);
 
 impl World {
     /// The world of a story.
-    pub(super) fn new(story: Story, sabotage: Option<Sabotage>) -> Rc<Self> {
+    pub(super) fn new(story: Story, sabotage: Option<Sabotage>, mishap: Option<Mishap>) -> Rc<Self> {
         let story = Rc::new(story);
         Rc::new(World {
             sabotage,
+            mishap,
             store: MemoryStore::new(),
             ledger: RefCell::new(Ledger::new(Rc::clone(&story))),
             tally: RefCell::default(),
