@@ -66,5 +66,8 @@ pub fn caps(workflow: &Workflow, settings: &Settings) -> Caps {
         let cap = terms.min_by_key(|cap| cap.value).expect("every kind has a term of its own");
         Cap { value: cap.value.max(1), bound_by: cap.bound_by }
     };
+    // What is configured counts agents and tools; who types the flag means every kind.
+    let flag = settings.max_parallel_flag.map(|value| Cap { value, bound_by: "--max-parallel" });
+    let local = flag.filter(|flag| flag.value < local.value).unwrap_or(local);
     Caps { agent: smallest(&[&most, &pool]), local: smallest(&[&local]), tool: smallest(&[&most]) }
 }

@@ -21,7 +21,7 @@ pub struct ShapeArgs {
     /// low (2), medium (5), high (13) or unlimited.
     #[arg(long, value_name = "LEVEL")]
     pub parallelism: Option<String>,
-    /// At most this many tasks at once, over everything configured.
+    /// At most this many tasks of each kind (agents, shell and code, tools) at once; wins over what is configured.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_parallel: Option<u32>,
     /// none, balanced or aggressive (refused where it would start soft dependents early: not built yet).
