@@ -8,7 +8,7 @@ use raddle_engine::fact::OutputRef;
 use raddle_engine::ports::JournalError;
 use raddle_engine::view::{AttemptView, RunView};
 use raddle_engine::{Outcome, TaskIx, Time};
-use raddle_kernel::{OnDoubt, TaskState};
+use raddle_kernel::TaskState;
 use serde_json::{Map, Value, json};
 
 /// Loads the text of an output.
@@ -30,15 +30,11 @@ pub fn outcome_name(view: &RunView, live: bool) -> &'static str {
     }
 }
 
-/// How a task stands, in the contract's word. Nothing runs without an engine: what was at work when it ended waits for
-/// a person when nobody may repeat it unasked, and else for the next engine.
+/// How a task stands, in the contract's word. Nothing runs without an engine: what was at work when it ended is
+/// pending, until the next one says whether it may be repeated.
 pub fn state_name(view: &RunView, task: TaskIx, live: bool) -> &'static str {
-    let graph = view.run.graph();
     match view.run.state(task) {
-        TaskState::Running { .. } if !live => {
-            let asks = graph.side_effects(task) && graph.on_doubt(task) == OnDoubt::Ask;
-            if asks { "waiting" } else { "pending" }
-        }
+        TaskState::Running { .. } if !live => TaskState::Pending.name(),
         state => state.name(),
     }
 }

@@ -355,6 +355,10 @@ fn reason(opened: &Opened, task: TaskIx) -> String {
             run = opened.id
         ),
         TaskState::Retrying { at, .. } => format!("{id} failed and will be tried again at {}: {}", rfc3339(at), error(task)),
+        TaskState::Running { attempt } if !opened.live => format!(
+            "{id} was at work (attempt {}) when the engine of the run ended; `raddle resume {}` goes on.",
+            attempt.0, opened.id
+        ),
         _ if !opened.live => format!("{id} has not run: no engine owns the run; `raddle resume {}` goes on with it.", opened.id),
         TaskState::Running { attempt } => format!("{id} is running (attempt {}).", attempt.0),
         TaskState::Ready | TaskState::Pending => waiting_for(view, task),
