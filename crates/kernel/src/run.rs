@@ -189,7 +189,7 @@ impl Run {
                 events.push(Event::TaskRetried { task });
             }
             Input::Skip { task } => {
-                next(self.phase(task), Step::Skip).ok_or(Refusal::NotNow)?;
+                self.expect_skippable(task).ok_or(Refusal::NotNow)?;
                 events.push(Event::TaskSkipped { task });
             }
             Input::Cancel => {
@@ -215,7 +215,18 @@ impl Run {
 
     /// A task cannot be tried again before what failed above it: it would run without its inputs.
     fn expect_retriable(&self, task: TaskIx) -> Option<()> {
-        next(self.phase(task), Step::Retry).filter(|_| self.blame(task).is_none()).map(|_| ())
+        let step = next(self.phase(task), Step::Retry).filter(|_| self.blame(task).is_none());
+        step.filter(|_| !self.is_ending()).map(|_| ())
+    }
+
+    fn expect_skippable(&self, task: TaskIx) -> Option<()> {
+        next(self.phase(task), Step::Skip).filter(|_| !self.is_ending()).map(|_| ())
+    }
+
+    /// A person ended the run and its attempts are being stopped. It opens again only when the last of them has gone:
+    /// what is owed a stop must not be owed a run a moment later.
+    fn is_ending(&self) -> bool {
+        self.cancelled && self.live() > 0
     }
 
     /// When a failure of that class is tried again, if it is.
@@ -303,7 +314,7 @@ impl Run {
             }
             Event::TaskSkipped { task } => {
                 let was_settled = self.phase(task).settled();
-                next(self.phase(task), Step::Skip)?;
+                self.expect_skippable(task)?;
                 self.reopen();
                 self.set(task, Step::Skip, TaskState::Skipped)?;
                 if was_settled {
