@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use raddle_testkit::sim::{Broken, Mishap, Sabotage, Tally, live_through, live_through_mishap};
 
 /// Enough for every misfortune to happen often, few enough for every build.
-const SEEDS: u64 = 40_000;
+const SEEDS: u64 = 20_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))

@@ -63,6 +63,11 @@ impl Ledger {
         }
         self.seq = record.seq;
         self.keep_rules(record, tally)?;
+        if let Fact::AttemptStarted { task, .. } = record.fact
+            && let Some(better) = self.reference.passed_over(task)
+        {
+            return Err(format!("task {} ought to come first", better.0));
+        }
         if let Some(event) = record.fact.event() {
             self.reference.tell(event, record.at)?;
             self.run.apply(event).map_err(|e| format!("the kernel does not fold it: {:?}", e.state))?;

@@ -3,6 +3,7 @@
 
 mod chance;
 mod disk;
+mod explore;
 mod host;
 mod ledger;
 mod reference;
@@ -18,8 +19,9 @@ use raddle_engine::fact::{Fact, Record};
 use raddle_engine::view::RunView;
 use raddle_kernel::{Attempt, Run, TaskIx, TaskState, Time};
 
+pub use explore::explore;
 pub use sabotage::Sabotage;
-pub use story::Story;
+pub use story::{Plot, Story};
 pub use tally::Tally;
 pub use world::Mishap;
 use world::{Violation, World};

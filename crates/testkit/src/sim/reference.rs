@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::rc::Rc;
 
 use raddle_kernel::{
-    Attempt, Cause, Event, FailureClass, OnDoubt, Outcome, RetryPolicy, Run, Strength, TaskIx, TaskState, Time,
+    Attempt, Cause, Event, FailureClass, Input, OnDoubt, Outcome, RetryPolicy, Run, Strength, TaskIx, TaskState, Time,
 };
 
 use super::story::Story;
@@ -121,10 +121,6 @@ impl Reference {
         }
     }
 
-    fn state(&self, task: TaskIx) -> TaskState {
-        self.states[task.index()]
-    }
-
     fn set(&mut self, task: TaskIx, state: TaskState) {
         self.states[task.index()] = state;
     }
@@ -145,9 +141,6 @@ impl Reference {
                 }
                 if attempt.0 != self.attempts[task.index()] + 1 || self.cancelled || self.finished.is_some() {
                     return wrong("wrong number, or after the end");
-                }
-                if let Some(better) = self.passed_over(task) {
-                    return wrong(&format!("task {} ought to come first", better.0));
                 }
                 self.attempts[task.index()] = attempt.0;
                 self.set(task, TaskState::Running { attempt });
@@ -213,7 +206,7 @@ impl Reference {
     }
 
     /// A ready task of the same pool that comes before this one: by priority, by the longer way ahead, by number.
-    fn passed_over(&self, task: TaskIx) -> Option<TaskIx> {
+    pub(super) fn passed_over(&self, task: TaskIx) -> Option<TaskIx> {
         let story = &self.story;
         let place = |t: TaskIx| (story.task(t).spec.priority, story.way_ahead(t), Reverse(t));
         let ready = |t: &TaskIx| matches!(self.state(*t), TaskState::Ready);
@@ -228,8 +221,14 @@ impl Reference {
         }
     }
 
+    /// While a cancelled run still has live attempts it does not open again.
+    fn hears(&self, word: Word, task: TaskIx) -> bool {
+        let ending = self.cancelled && self.states.iter().any(|s| matches!(s, TaskState::Running { .. }));
+        !ending && is_allowed(&self.story, &|t| self.state(t), word, task)
+    }
+
     fn hear(&mut self, word: Word, task: TaskIx) -> Result<(), String> {
-        if !is_allowed(&self.story, &|t| self.state(t), word, task) {
+        if !self.hears(word, task) {
             return Err(format!("{word:?} of task {} while {:?}", task.0, self.state(task)));
         }
         self.finished = None;
@@ -305,6 +304,40 @@ impl Reference {
         let settled = |t: TaskIx| is_settled(self.state(t));
         story.task(task).depends_on.iter().all(|d| settled(d.0))
             && (!story.waves || story.all().all(|t| story.level(t) >= story.level(task) || settled(t)))
+    }
+
+    /// What decides how the run can go on, in a form that can be looked up.
+    pub(super) fn key(&self) -> String {
+        let Reference { states, attempts, failures, begun, cancelled, finished, .. } = self;
+        format!("{states:?}{attempts:?}{failures:?}{begun}{cancelled}{finished:?}")
+    }
+
+    /// State of a task.
+    pub(super) fn state(&self, task: TaskIx) -> TaskState {
+        self.states[task.index()]
+    }
+
+    /// Whether the input can be heard.
+    pub(super) fn allows(&self, input: Input, is_due: bool) -> bool {
+        let over = self.cancelled || self.finished.is_some();
+        let running = |task: TaskIx, attempt| self.state(task) == TaskState::Running { attempt };
+        if matches!(input, Input::Begin) || !self.begun {
+            return matches!(input, Input::Begin) && !self.begun;
+        }
+        match input {
+            Input::Begin | Input::Tick => true,
+            Input::Admit { task } => match self.state(task) {
+                TaskState::Ready => !over,
+                TaskState::Retrying { .. } => is_due && !over,
+                _ => false,
+            },
+            Input::Succeeded { task, attempt } | Input::Lost { task, attempt } => running(task, attempt),
+            Input::Failed { task, attempt, .. } => running(task, attempt),
+            Input::Retry { task } => self.hears(Word::Retry, task),
+            Input::Skip { task } => self.hears(Word::Skip, task),
+            Input::Cancel => !over,
+            Input::Adopt { task, .. } => matches!(self.state(task), TaskState::Pending | TaskState::Ready),
+        }
     }
 
     /// Says where a kernel's run differs from this one.
