@@ -98,6 +98,9 @@ impl Fault {
     }
 }
 
+/// An id that breaks the rules may have any length.
+const LONGEST_TASK: usize = 80;
+
 /// Renders faults for stderr, each with its code, place, excerpt and help.
 pub fn render(faults: &[Fault], colour: Colour) -> String {
     let renderer = match colour {
@@ -109,7 +112,7 @@ pub fn render(faults: &[Fault], colour: Colour) -> String {
     for fault in faults.iter().take(SHOWN) {
         let title = match &fault.task {
             Some(task) if !fault.message.contains(&format!("`{task}`")) && !task.chars().any(char::is_control) => {
-                format!("{} (task {task})", fault.message)
+                format!("{} (task {})", fault.message, terminal::cut(task, LONGEST_TASK))
             }
             _ => fault.message.clone(),
         };
