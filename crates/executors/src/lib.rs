@@ -10,6 +10,7 @@ mod machine;
 mod process;
 mod process_attempt;
 mod rundir;
+mod scratch;
 mod servers;
 mod timers;
 mod verdict;

@@ -5,7 +5,7 @@
 //! done afterwards, in [`LocalDispatcher::follow_up`].
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -31,6 +31,8 @@ use crate::workers::Workers;
 const GRACE: Duration = Duration::from_secs(5);
 /// How long a dropped dispatcher waits for servers to end by themselves, and for killed processes to be gone.
 const LAST_WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
+/// A run that is over sooner has no socket for requests.
+const LISTEN_AFTER: Duration = Duration::from_millis(50);
 /// The epoll token of the signals; requests have the higher ones.
 const SIGNALS: u32 = 0;
 
@@ -59,6 +61,7 @@ pub struct LocalDispatcher {
     run_dirs: HashMap<Arc<Path>, Rc<RunDir>>,
     signals: Option<Signals>,
     control: Option<Control>,
+    listen_at: Option<(Instant, PathBuf)>,
 }
 
 /// What a child is for.
@@ -127,15 +130,24 @@ impl LocalDispatcher {
             run_dirs: HashMap::new(),
             signals,
             control: None,
+            listen_at: None,
         })
     }
 
-    /// Answers requests of other processes at `<run_dir>/control.sock`, see [`crate::control::request`].
-    pub fn listen(&mut self, run_dir: &Path) -> std::io::Result<()> {
-        let control = Control::listen(run_dir)?;
-        self.supervisor.watch(control.fd(), Control::LISTENER)?;
-        self.control = Some(control);
-        Ok(())
+    /// Answers requests of other processes at `<run_dir>/control.sock`, see [`crate::control::request`]; begins with
+    /// it a moment later, since a run that is over by then needs no socket.
+    pub fn listen(&mut self, run_dir: &Path) {
+        self.listen_at = Some((Instant::now() + LISTEN_AFTER, run_dir.to_owned()));
+    }
+
+    /// Makes the socket when its moment has come. Without one the run goes on; signals still reach it.
+    fn listen_if_due(&mut self, now: Instant) {
+        let Some((_, run_dir)) = self.listen_at.take_if(|(at, _)| *at <= now) else { return };
+        if let Ok(control) = Control::listen(&run_dir)
+            && self.supervisor.watch(control.fd(), Control::LISTENER).is_ok()
+        {
+            self.control = Some(control);
+        }
     }
 
     /// Starts sandbox workers ahead of the first code tasks, one for each memory limit given, in bytes.
@@ -224,12 +236,14 @@ impl Dispatcher for LocalDispatcher {
         loop {
             let next = if self.desk.reports.is_empty() {
                 let (servers, workers) = (self.desk.servers.deadline(), self.desk.workers.deadline());
-                [until, self.desk.next_alarm(), servers, workers].into_iter().flatten().min()
+                let listen = self.listen_at.as_ref().map(|(at, _)| *at);
+                [until, self.desk.next_alarm(), servers, workers, listen].into_iter().flatten().min()
             } else {
                 Some(Instant::now())
             };
             self.supervisor.poll(next, &mut self.desk);
             let now = Instant::now();
+            self.listen_if_due(now);
             self.follow_up(now);
             if !self.desk.reports.is_empty() || until.is_some_and(|until| until <= now) {
                 reports.append(&mut self.desk.reports);

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -12,62 +13,75 @@ use rustix::io::Errno;
 
 use crate::json_text::is_json;
 use crate::process::OUTPUT_BYTES;
+use crate::scratch;
 
 /// What `$RADDLE_DEPS` names for tasks without dependencies. No attempt's files are called so: theirs end in a number
 /// before the first suffix.
 const NO_DEPS: &str = "none.deps.json";
 
+/// Larger files than this are not kept in memory.
+const IN_MEMORY_BYTES: usize = 256 << 10;
+
 /// One run's folder, prepared.
 #[derive(Debug)]
 pub(crate) struct RunDir {
+    path: PathBuf,
     logs: PathBuf,
     tmp: String,
-    tmp_fd: std::os::fd::OwnedFd,
+    tmp_fd: OwnedFd,
+    /// Where small files go instead of `tmp`.
+    scratch: Option<String>,
 }
 
 impl RunDir {
-    /// Makes the folders and removes what attempts of an engine that died have left in `tmp`.
+    /// Makes the folders and removes what attempts of an engine that died have left.
     pub(crate) fn open(run_dir: &Path) -> std::io::Result<Self> {
-        let (logs, tmp) = (run_dir.join("logs"), run_dir.join("tmp"));
-        for folder in [&logs, &tmp] {
-            match std::fs::DirBuilder::new().mode(0o700).create(folder) {
-                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
+        let tmp = run_dir.join("tmp");
+        match make(&tmp) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                for entry in std::fs::read_dir(&tmp)?.flatten() {
+                    remove(&entry.path());
+                }
             }
+            made => made?,
         }
-        for entry in std::fs::read_dir(&tmp)?.flatten() {
-            remove(&entry.path());
-        }
-        let no_deps = tmp.join(NO_DEPS);
-        write_new(&no_deps, b"{}")?;
         let tmp_fd = rustix::fs::open(&tmp, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         // Environment entries are text; a folder whose name is none is refused rather than misspelt.
         let tmp = tmp.into_os_string().into_string().map_err(|name: OsString| {
             std::io::Error::new(std::io::ErrorKind::InvalidInput, format!("the folder's name is no UTF-8: {name:?}"))
         })?;
-        Ok(RunDir { logs, tmp, tmp_fd })
+        let scratch = scratch::open(run_dir).and_then(|path| path.into_os_string().into_string().ok());
+        let opened = RunDir { path: run_dir.to_owned(), logs: run_dir.join("logs"), tmp, tmp_fd, scratch };
+        write_new(Path::new(&opened.no_deps()), b"{}")?;
+        Ok(opened)
     }
 
     /// `logs/STEM.SUFFIX`.
     pub(crate) fn log(&self, stem: &str, suffix: &str) -> PathBuf {
+        // Made when the first task says something; a log that cannot be made is told by its absence.
+        let _ = make(&self.logs);
         self.logs.join(format!("{stem}.{suffix}"))
     }
 
     /// What `$RADDLE_DEPS` is for tasks without dependencies.
     pub(crate) fn no_deps(&self) -> String {
-        format!("{}/{NO_DEPS}", self.tmp)
+        format!("{}/{NO_DEPS}", self.scratch.as_ref().unwrap_or(&self.tmp))
     }
 
     /// Makes a file for an attempt and says where it is.
     pub(crate) fn put_file(&self, stem: &str, suffix: &str, bytes: &[u8]) -> std::io::Result<String> {
-        let path = format!("{}/{stem}{suffix}", self.tmp);
+        let folder = self.scratch.as_ref().filter(|_| bytes.len() <= IN_MEMORY_BYTES);
+        let path = format!("{}/{stem}{suffix}", folder.unwrap_or(&self.tmp));
         write_new(Path::new(&path), bytes)?;
         Ok(path)
     }
 
     /// Removes what [`RunDir::put_file`] has made.
     pub(crate) fn drop_file(&self, stem: &str, suffix: &str) {
-        let _ = unlinkat(&self.tmp_fd, format!("{stem}{suffix}"), AtFlags::empty());
+        let in_memory = self.scratch.as_ref().map(|scratch| format!("{scratch}/{stem}{suffix}"));
+        if in_memory.is_none_or(|path| std::fs::remove_file(path).is_err()) {
+            let _ = unlinkat(&self.tmp_fd, format!("{stem}{suffix}"), AtFlags::empty());
+        }
     }
 
     /// What `$RADDLE_OUTPUT` of this attempt is.
@@ -100,6 +114,18 @@ impl RunDir {
             remove(Path::new(&self.output_path(stem)));
         }
     }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        if self.scratch.is_some() {
+            scratch::remove(&self.path);
+        }
+    }
+}
+
+fn make(folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().mode(0o700).create(folder)
 }
 
 fn read_json(file: File) -> Result<String, String> {

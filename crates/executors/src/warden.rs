@@ -29,6 +29,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_op
 
 use crate::machine::{ASK_TO_END, is_ignored};
 use crate::process::{Process, descendants};
+use crate::scratch;
 
 /// How long killed processes are waited for. Only one that hangs in the kernel takes longer.
 const LAST_WAIT: Duration = Duration::from_secs(10);
@@ -66,8 +67,9 @@ pub struct Leash {
 }
 
 impl Leash {
-    /// Has the warden lock that file (made when it is not there) until everything that descends from this engine is
-    /// gone, so that [`wait_gone`] can wait for that.
+    /// Has the warden lock that folder of a run (or a file, made when it is not there) until everything that descends
+    /// from this engine is gone, so that [`wait_gone`] can wait for that. What the run has left in memory is removed
+    /// then.
     pub fn hold(&self, path: &Path) -> io::Result<()> {
         self.socket.send(path.as_os_str().as_bytes())?;
         let mut answer = [0; 4];
@@ -87,7 +89,7 @@ impl Leash {
 /// Waits until nobody holds the file any more: the warden of the engine before has ended everything. False when the
 /// time is over. A file that does not exist is held by nobody.
 pub fn wait_gone(path: &Path, timeout: Duration) -> io::Result<bool> {
-    let file = match rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+    let file = match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(true),
         opened => opened?,
     };
@@ -183,19 +185,26 @@ fn guard(front: Option<(Pid, OwnedFd)>, report: Option<File>, mask: &Mask) -> io
         }
         Some(engine) => {
             drop((theirs, report));
-            let code = watch(engine, front, &ours);
+            let mut held = Vec::new();
+            let code = watch(engine, front, &ours, &mut held);
             sweep();
+            held.iter().for_each(|(path, _)| scratch::remove(path));
+            // The locks go with the process.
             leave(code.unwrap_or(SIGNALLED));
         }
     }
 }
 
 /// The warden's life: until the engine or the front is dead. The exit code to hand on.
-fn watch(engine: Pid, front: Option<(Pid, OwnedFd)>, requests: &UnixDatagram) -> io::Result<i32> {
+fn watch(
+    engine: Pid,
+    front: Option<(Pid, OwnedFd)>,
+    requests: &UnixDatagram,
+    held: &mut Vec<(PathBuf, OwnedFd)>,
+) -> io::Result<i32> {
     let pidfd = pidfd_open(engine, PidfdFlags::empty())?;
     let signals = Signals::read()?;
     requests.set_nonblocking(true)?;
-    let mut held = Vec::new();
     let mut request = vec![0; 4096];
     loop {
         let mut watched = vec![pidfd.as_fd(), signals.as_fd(), requests.as_fd()];
@@ -214,7 +223,7 @@ fn watch(engine: Pid, front: Option<(Pid, OwnedFd)>, requests: &UnixDatagram) ->
             let path = PathBuf::from(std::ffi::OsString::from_vec(request[..length].to_vec()));
             let code = match lock(&path) {
                 Ok(file) => {
-                    held.push(file);
+                    held.push((path, file));
                     0
                 }
                 Err(errno) => errno.raw_os_error(),
@@ -222,20 +231,20 @@ fn watch(engine: Pid, front: Option<(Pid, OwnedFd)>, requests: &UnixDatagram) ->
             let _ = requests.send(&code.to_ne_bytes());
         }
         if let Some((_, status)) = waitpid(Some(engine), WaitOptions::NOHANG)? {
-            // The held files stay locked until this process ends, which is after the sweep.
-            std::mem::forget(held);
             return Ok(exit_code(status));
         }
         if ready.get(3) == Some(&true) {
-            std::mem::forget(held);
             return Ok(SIGNALLED + libc::SIGKILL);
         }
     }
 }
 
 fn lock(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => rustix::fs::open(path, flags | OFlags::CREATE, Mode::RUSR | Mode::WUSR)?,
+        opened => opened?,
+    };
     flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     Ok(file)
 }

@@ -35,11 +35,10 @@ pub(crate) fn read(folder: &Path) -> Option<RunMeta> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Replaces the sidecar, never leaving half of one. Not synced: after a power cut it may be missing or old.
+/// Replaces the sidecar in place. Not synced: after a crash it may be missing, old or half, which the readers bear.
 pub(crate) fn write(folder: &Path, meta: &RunMeta) -> std::io::Result<()> {
     let text = serde_json::to_vec(meta)?;
-    let new = folder.join("meta.json.new");
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(&text)?;
-    std::fs::rename(&new, folder.join(FILE_NAME))
+    let path = folder.join(FILE_NAME);
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(&text)
 }

@@ -178,7 +178,7 @@ impl Launch {
         };
         let wrong = |e: std::io::Error| Problem::io("prepare this process for running tasks", &e);
         let mut local = LocalDispatcher::new(config).map_err(wrong)?;
-        local.listen(run_dir).map_err(wrong)?;
+        local.listen(run_dir);
         let mut limits: Vec<u64> = self.workflow.tasks.iter().filter_map(memory_limit).collect();
         limits.sort_unstable();
         limits.dedup();
@@ -590,15 +590,9 @@ impl Dispatcher for Performer {
     }
 
     fn pressure(&mut self) -> Option<Pressure> {
-        let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-        let available_kb = meminfo
-            .lines()
-            .find_map(|line| line.strip_prefix("MemAvailable:"))
-            .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-        // Not every kernel has pressure stall information; without it only free memory counts.
-        let stalled = std::fs::read_to_string("/proc/pressure/memory").ok().and_then(|text| {
-            text.split("avg10=").nth(1)?.split_whitespace().next()?.parse::<f32>().ok()
-        });
-        Some(Pressure { available_bytes: available_kb.map(|kb| kb << 10), stalled: stalled.unwrap_or(0.0) / 100.0 })
+        match self {
+            Performer::Local(local) => local.pressure(),
+            Performer::Simulated(_) => None,
+        }
     }
 }

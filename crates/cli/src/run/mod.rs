@@ -27,9 +27,6 @@ pub use resume::{resume, retry, skip};
 pub use start::run;
 pub use stop::stop;
 
-/// The file in a run's folder that is locked as long as anything of its engine is alive.
-const WARDEN_LOCK: &str = "warden.lock";
-
 /// Becomes a process that may host an engine, with a warden that outlives it, and hosts one. Detached, the caller gets
 /// the run's id as soon as the run is on its way.
 fn begin(detach: bool, host: impl FnOnce(Leash) -> Result<Exit, Problem>) -> Result<Exit, Problem> {
@@ -60,7 +57,7 @@ fn announce(leash: &mut Leash, id: &RunId) {
     }
 }
 
-/// Has the warden show that something of this engine may be alive.
+/// Has the warden lock the run's folder as long as anything of this engine may be alive.
 fn hold(leash: &Leash, run_dir: &Path) -> Result<(), Problem> {
-    leash.hold(&run_dir.join(WARDEN_LOCK)).map_err(|e| Problem::io("set the warden on the run's folder", &e))
+    leash.hold(run_dir).map_err(|e| Problem::io("set the warden on the run's folder", &e))
 }

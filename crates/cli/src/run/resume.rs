@@ -207,7 +207,7 @@ pub fn own(home: &Home, id: RunId) -> Result<(SqliteJournal, Vec<Record>), Probl
             other => break other.map_err(wrong)?,
         }
     };
-    let lock = home.run_folder(&id).join(super::WARDEN_LOCK);
+    let lock = home.run_folder(&id);
     match raddle_executors::warden::wait_gone(&lock, LEFTOVERS) {
         Ok(true) => {}
         Ok(false) => {

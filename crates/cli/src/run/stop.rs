@@ -24,6 +24,9 @@ use crate::terminal;
 /// An engine that was asked gets TERM, grace and KILL for its tasks, and a little more.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long an engine may take until it listens to requests.
+const BEGINNING: Duration = Duration::from_secs(1);
+
 /// `raddle stop`.
 pub fn stop(args: StopArgs) -> Result<Exit, Problem> {
     let home = store::home()?;
@@ -33,10 +36,15 @@ pub fn stop(args: StopArgs) -> Result<Exit, Problem> {
         terminal::tell(&format!("run {id} has ended before: {}\n", outcome.name()));
         return Ok(Exit::Success);
     }
-    match control::request(&home.run_folder(&id), Request::Stop) {
-        Ok(()) => wait_for_end(&home, id),
-        Err(e) if home.is_live(&id) => Err(Problem::io(format!("reach the engine of run {id}"), &e)),
-        Err(_) => cancel(&home, id, &opened),
+    let asked = Instant::now();
+    loop {
+        match control::request(&home.run_folder(&id), Request::Stop) {
+            Ok(()) => return wait_for_end(&home, id),
+            Err(_) if !home.is_live(&id) => return cancel(&home, id, &opened),
+            // An engine that has just begun does not listen yet.
+            Err(_) if asked.elapsed() < BEGINNING => std::thread::sleep(Duration::from_millis(10)),
+            Err(e) => return Err(Problem::io(format!("reach the engine of run {id}"), &e)),
+        }
     }
 }
 
