@@ -151,13 +151,11 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         self.observers.push(observer);
     }
 
-    /// Folds records that are durable already; the last chapter counts.
-    pub fn load(&mut self, records: impl IntoIterator<Item = Record>) -> Result<(), EngineError> {
-        for record in records {
-            if matches!(record.fact, Fact::Started(_)) && self.run.has_begun() {
-                self.run = Run::new(std::sync::Arc::clone(self.program.graph()));
-                self.outputs = Outputs::new(self.held.len());
-            }
+    /// Folds records that are durable already. Only the last chapter counts: the ones before it speak of another
+    /// graph, and what is still true of them was taken over into it.
+    pub fn load(&mut self, mut records: Vec<Record>) -> Result<(), EngineError> {
+        let begin = records.iter().rposition(|record| matches!(record.fact, Fact::Started(_))).unwrap_or(0);
+        for record in records.drain(begin..) {
             if let Some(event) = record.fact.event() {
                 self.run.apply(event).map_err(|illegal| EngineError::Illegal {
                     seq: record.seq,

@@ -68,13 +68,7 @@ pub fn run_document(
     }))
 }
 
-fn task_entry(
-    view: &RunView,
-    task: TaskIx,
-    live: bool,
-    end: Time,
-    load: Load<'_>,
-) -> Result<Value, JournalError> {
+fn task_entry(view: &RunView, task: TaskIx, live: bool, end: Time, load: Load<'_>) -> Result<Value, JournalError> {
     let (record, detail, state) = (&view.snapshot.tasks[task.index()], &view.tasks[task.index()], view.run.state(task));
     let output = output_value(view, task, load)?;
     let attempts = detail.attempts.len() as u32;
@@ -262,8 +256,13 @@ fn cut(text: &str) -> String {
 
 /// The checkpoint document: JSON inside is YAML, so every string survives any parser.
 pub fn checkpoint(view: &RunView, live: bool, now: Time, load: Load<'_>) -> Result<String, JournalError> {
-    let mut text = format!("dag_checkpoint:\n  timestamp: {}\n  run: {}\n", quoted(&rfc3339(now)), quoted(&view.chapter.run));
-    text.push_str(&format!("  workflow: {}\n  hash: {}\n  tasks:\n", quoted(&view.chapter.workflow), quoted(&view.chapter.hash)));
+    let mut text =
+        format!("dag_checkpoint:\n  timestamp: {}\n  run: {}\n", quoted(&rfc3339(now)), quoted(&view.chapter.run));
+    text.push_str(&format!(
+        "  workflow: {}\n  hash: {}\n  tasks:\n",
+        quoted(&view.chapter.workflow),
+        quoted(&view.chapter.hash)
+    ));
     for i in 0..view.tasks.len() as u32 {
         let task = TaskIx(i);
         let state = view.run.state(task);
@@ -304,7 +303,8 @@ fn yaml_flow(value: &Value) -> String {
         Value::String(text) => escape(text),
         Value::Array(items) => format!("[{}]", items.iter().map(yaml_flow).collect::<Vec<_>>().join(", ")),
         Value::Object(entries) => {
-            let entries: Vec<String> = entries.iter().map(|(k, v)| format!("{}: {}", escape(k), yaml_flow(v))).collect();
+            let entries: Vec<String> =
+                entries.iter().map(|(k, v)| format!("{}: {}", escape(k), yaml_flow(v))).collect();
             format!("{{{}}}", entries.join(", "))
         }
         other => other.to_string(),

@@ -47,10 +47,9 @@ pub fn line(record: &Record, view: &RunView) -> Value {
         Fact::TaskRetried { task } => ("task_retried", json!({"task": id(task), "state": "pending"})),
         Fact::TaskSkipped { task } => ("task_skipped", json!({"task": id(task), "state": "skipped"})),
         Fact::TaskAdopted { task, .. } => ("task_adopted", json!({"task": id(task), "state": "completed"})),
-        Fact::Denied { task, action, resource, rule } => (
-            "access_denied",
-            json!({"task": id(task), "action": action, "resource": resource, "rule": rule}),
-        ),
+        Fact::Denied { task, action, resource, rule } => {
+            ("access_denied", json!({"task": id(task), "action": action, "resource": resource, "rule": rule}))
+        }
         Fact::Resumed { epoch } => ("run_resumed", json!({"epoch": epoch})),
         Fact::Cancelled => ("run_cancelled", json!({})),
         Fact::Finished { outcome } => ("run_finished", json!({"outcome": outcome.name()})),
@@ -80,7 +79,9 @@ pub fn words(record: &Record, view: &RunView) -> String {
     let time = &rfc3339(record.at)[11..19];
     let what = match &record.fact {
         Fact::Started(chapter) => format!("run    {} {}", chapter.run, harmless(&chapter.workflow)),
-        Fact::AttemptStarted { task, attempt } if attempt.0 > 1 => format!("start  {} (attempt {})", id(task), attempt.0),
+        Fact::AttemptStarted { task, attempt } if attempt.0 > 1 => {
+            format!("start  {} (attempt {})", id(task), attempt.0)
+        }
         Fact::AttemptStarted { task, .. } => format!("start  {}", id(task)),
         Fact::AttemptSucceeded { task, .. } => format!("done   {}", id(task)),
         Fact::AttemptFailed { task, class, message, retry_at, .. } => {

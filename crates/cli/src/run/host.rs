@@ -2,42 +2,40 @@
 //! exit code. It does not know where the workflow came from.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use raddle_engine::admission::{Admission, Cap, Pressure};
-use raddle_engine::attempt::{AttemptKey, AttemptSpec, Ended, RawOutput, Report, StopCause, StopKind};
+use raddle_engine::admission::{Admission, Cap};
 use raddle_engine::fact::{Chapter, Record};
 use raddle_engine::ports::{Clock, Dispatcher, Journal};
 use raddle_engine::snapshot::{RunOptions, Snapshot};
 use raddle_engine::task_program::{Place, TaskProgram};
 use raddle_engine::view::RunView;
-use raddle_engine::{Ending, Engine, Outcome, TaskIx, Time};
+use raddle_engine::{Ending, Engine, TaskIx};
 use raddle_executors::warden::Leash;
 use raddle_executors::{LocalConfig, LocalDispatcher, ServerCommand};
 use raddle_journal::{Home, RunId, SqliteJournal};
-use raddle_kernel::{Cause, TaskState};
+use raddle_kernel::TaskState;
 use raddle_model::caps::{self, Caps};
 use raddle_model::critical::critical_path;
 use raddle_model::plan;
 use raddle_model::workflow::{ExecutionMode, McpServer, TaskKind, Workflow};
 use serde_json::{Map, Value};
 
-use super::document::{self, outcome_name};
-use super::history;
+use super::closing::{exit_of, print_outputs, summary};
 use super::look::{declared_outputs, print_json};
+use super::performer::{Performer, SystemClock};
 use super::reporter::Reporter;
 use super::store::{self, engine_problem, journal_problem};
+use super::{document, history};
 use crate::args::ReportArgs;
 use crate::display::event::Scene;
 use crate::exit::Exit;
+use crate::loading::Loaded;
 use crate::problem::Problem;
 use crate::project::Project;
-use crate::loading::Loaded;
 use crate::source::Definition;
-use crate::terminal::{self, harmless, harmless_lines};
+use crate::terminal;
 
 /// A workflow that is ready to be run, and how.
 pub struct Launch {
@@ -88,7 +86,18 @@ impl Launch {
         known.sort_unstable();
         let usual = known.get(known.len() / 2).copied().unwrap_or(1);
         let weights = durations.iter().map(|d| u32::try_from(d.unwrap_or(usual)).unwrap_or(u32::MAX)).collect();
-        Launch { home, workflow: Arc::new(workflow), caps, weights, definition, project, inputs, options, report, strict }
+        Launch {
+            home,
+            workflow: Arc::new(workflow),
+            caps,
+            weights,
+            definition,
+            project,
+            inputs,
+            options,
+            report,
+            strict,
+        }
     }
 
     /// The folder that files named by the definition are looked for in.
@@ -134,7 +143,8 @@ impl Launch {
         if self.mode() == ExecutionMode::Sequential {
             return 1;
         }
-        let count = |wanted: fn(&TaskKind) -> bool| self.workflow.tasks.iter().filter(|t| wanted(&t.kind)).count() as u32;
+        let count =
+            |wanted: fn(&TaskKind) -> bool| self.workflow.tasks.iter().filter(|t| wanted(&t.kind)).count() as u32;
         let counts = [
             count(|k| matches!(k, TaskKind::Agent(_))),
             count(|k| matches!(k, TaskKind::Shell(_) | TaskKind::Code(_))),
@@ -214,8 +224,10 @@ impl Launch {
             ..raddle_journal::RunMeta::default()
         };
         let mut clock = SystemClock::default();
-        let (id, journal) =
-            self.home.create_new(store::now(), &mut || clock.noise(), meta).map_err(|e| journal_problem("(new)", &e))?;
+        let (id, journal) = self
+            .home
+            .create_new(store::now(), &mut || clock.noise(), meta)
+            .map_err(|e| journal_problem("(new)", &e))?;
         super::announce(&mut leash, &id);
         self.drive(id, journal, Vec::new(), Word::None, &leash)
     }
@@ -404,112 +416,6 @@ where
     })
 }
 
-/// The exit code of an ending.
-fn exit_of(view: &RunView, ending: Ending, strict: bool) -> Exit {
-    match ending {
-        Ending::Finished(Outcome::Succeeded) => Exit::Success,
-        Ending::Finished(Outcome::Degraded) if strict => Exit::Degraded,
-        Ending::Finished(Outcome::Degraded) => Exit::Success,
-        Ending::Finished(Outcome::BudgetExhausted) => Exit::Budget,
-        Ending::Finished(_) => Exit::Failed,
-        Ending::Waiting if doubted(view).next().is_some() => Exit::Refused,
-        Ending::Waiting => Exit::Waiting,
-        Ending::Stopped(StopKind::Interrupt) => Exit::Interrupted,
-        Ending::Stopped(StopKind::Terminate) => Exit::Terminated,
-        Ending::Stopped(StopKind::Cancel) => Exit::Failed,
-    }
-}
-
-/// The exit code of a run that had settled before.
-pub fn exit_of_finished(outcome: Outcome, strict: bool) -> Exit {
-    match outcome {
-        Outcome::Succeeded => Exit::Success,
-        Outcome::Degraded if strict => Exit::Degraded,
-        Outcome::Degraded => Exit::Success,
-        Outcome::BudgetExhausted => Exit::Budget,
-        _ => Exit::Failed,
-    }
-}
-
-fn doubted(view: &RunView) -> impl Iterator<Item = TaskIx> + '_ {
-    (0..view.tasks.len() as u32)
-        .map(TaskIx)
-        .filter(|t| matches!(view.run.state(*t), TaskState::Waiting { cause: Cause::Doubt, .. }))
-}
-
-/// The workflow's own outputs are data; those of many sinks nobody asked for are not printed.
-fn print_outputs(view: &RunView, outputs: Map<String, Value>) -> Result<(), Problem> {
-    if view.run.finished().is_none() || (view.snapshot.outputs.is_none() && outputs.len() != 1) {
-        return Ok(());
-    }
-    let mut values = outputs.iter().map(|(_, value)| value);
-    match (values.next(), values.next()) {
-        (None | Some(Value::Null), None) => Ok(()),
-        (Some(Value::String(text)), None) => terminal::print(&format!("{text}\n")),
-        (Some(one), None) => print_json(one),
-        _ => print_json(&Value::Object(outputs)),
-    }
-}
-
-/// The last words to a person: the outcome, what failed and why, what to do next.
-fn summary(view: &RunView, ending: Ending, exit: Exit) -> String {
-    const SHOWN: usize = 10;
-    let run = &view.chapter.run;
-    let n = view.tasks.len() as u32;
-    let name = |t: TaskIx| view.snapshot.tasks[t.index()].id.as_str();
-    let mut text = String::new();
-    let failed: Vec<TaskIx> = (0..n)
-        .map(TaskIx)
-        .filter(|t| matches!(view.run.state(*t), TaskState::Failed { .. } | TaskState::FailedSafe { .. }))
-        .collect();
-    for task in failed.iter().take(SHOWN) {
-        if let Some((class, message)) = &view.tasks[task.index()].error {
-            let safely = if matches!(view.run.state(*task), TaskState::FailedSafe { .. }) { " safely" } else { "" };
-            let message = harmless_lines(message).trim_end().replace('\n', "\n    ");
-            text.push_str(&format!("  {} failed{safely} ({}): {message}\n", harmless(name(*task)), class.name()));
-        }
-    }
-    if failed.len() > SHOWN {
-        text.push_str(&format!("  … and {} more\n", failed.len() - SHOWN));
-    }
-    let blocked = (0..n).filter(|i| matches!(view.run.state(TaskIx(*i)), TaskState::Blocked { .. })).count();
-    if blocked > 0 {
-        text.push_str(&format!("  {} blocked\n", terminal::counted(blocked, "task")));
-    }
-    let took = terminal::duration(view.finished_at.unwrap_or_else(store::now).0.saturating_sub(view.started_at.0));
-    let done = (0..n).filter(|i| matches!(view.run.state(TaskIx(*i)), TaskState::Completed { .. })).count();
-    let usage = view.total_usage();
-    let spent = match usage.cost_usd {
-        Some(usd) if usd > 0.0 => format!(", {}", terminal::money(usd)),
-        _ => String::new(),
-    };
-    let simulated = if view.snapshot.options.simulate { " (simulated: nothing was performed)" } else { "" };
-    let outcome = match ending {
-        Ending::Finished(outcome) => outcome.name(),
-        Ending::Waiting => "waiting",
-        Ending::Stopped(_) => outcome_name(view, false),
-    };
-    text.push_str(&format!("run {run} {outcome}{simulated}: {done} of {n} tasks completed in {took}{spent}\n"));
-    let required = failed.iter().find(|t| matches!(view.run.state(**t), TaskState::Failed { .. }));
-    if let (Exit::Failed, Some(task)) = (exit, required) {
-        text.push_str(&format!("  to try it again and go on:  raddle retry {run} {}\n", name(*task)));
-        text.push_str(&format!("  to go on without it:        raddle skip {run} {}\n", name(*task)));
-        text.push_str(&format!("  what it printed:            raddle logs {run} {}\n", name(*task)));
-    }
-    for task in doubted(view).take(SHOWN) {
-        let id = name(task);
-        text.push_str(&format!(
-            "  {id} was running when its engine ended and nobody knows how far it came; it has side effects, so it is \
-             not repeated unasked\n    raddle retry {run} {id}   runs it again\n    raddle skip {run} {id}    goes on \
-             without it\n"
-        ));
-    }
-    if matches!(ending, Ending::Stopped(StopKind::Interrupt | StopKind::Terminate)) {
-        text.push_str(&format!("  to go on:  raddle resume {run}\n"));
-    }
-    text
-}
-
 fn blake3_hex(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex().to_string()
 }
@@ -526,73 +432,4 @@ fn worker_argv() -> Result<Vec<String>, Problem> {
     let own = std::env::current_exe().map_err(|e| Problem::io("find this program", &e))?;
     let own = own.into_os_string().into_string().map_err(|_| Problem::usage("this program's path is not UTF-8"))?;
     Ok(vec![own, "__sandbox-worker".to_owned()])
-}
-
-/// The wall clock, never going backwards, and chance from the operating system.
-#[derive(Debug)]
-pub struct SystemClock {
-    last: std::cell::Cell<u64>,
-    chance: u64,
-}
-
-impl Default for SystemClock {
-    fn default() -> Self {
-        // The standard library seeds its hashers from the operating system.
-        let chance = std::hash::RandomState::new().build_hasher().finish() | 1;
-        SystemClock { last: std::cell::Cell::new(0), chance }
-    }
-}
-
-impl Clock for SystemClock {
-    fn now(&self) -> Time {
-        self.last.set(self.last.get().max(store::now().0));
-        Time(self.last.get())
-    }
-
-    fn noise(&mut self) -> u32 {
-        // xorshift64* (Vigna 2016): jitter needs no more.
-        self.chance ^= self.chance >> 12;
-        self.chance ^= self.chance << 25;
-        self.chance ^= self.chance >> 27;
-        (self.chance.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) as u32
-    }
-}
-
-/// Who performs attempts.
-enum Performer {
-    Local(Box<LocalDispatcher>),
-    /// `--simulate`: whatever is started has ended, with nothing.
-    Simulated(Vec<(AttemptKey, u32)>),
-}
-
-impl Dispatcher for Performer {
-    fn start(&mut self, spec: AttemptSpec) {
-        match self {
-            Performer::Local(local) => local.start(spec),
-            Performer::Simulated(started) => started.push((spec.key, spec.epoch)),
-        }
-    }
-
-    fn stop(&mut self, key: AttemptKey, cause: StopCause, grace: Duration) {
-        if let Performer::Local(local) = self {
-            local.stop(key, cause, grace);
-        }
-    }
-
-    fn wait(&mut self, until: Option<Time>, reports: &mut Vec<Report>) {
-        match self {
-            Performer::Local(local) => local.wait(until, reports),
-            Performer::Simulated(started) => reports.extend(started.drain(..).map(|(key, epoch)| {
-                let result = Ok(RawOutput::Json("null".to_owned()));
-                Report::Ended(Ended { key, epoch, result, usage: None, session: None })
-            })),
-        }
-    }
-
-    fn pressure(&mut self) -> Option<Pressure> {
-        match self {
-            Performer::Local(local) => local.pressure(),
-            Performer::Simulated(_) => None,
-        }
-    }
 }

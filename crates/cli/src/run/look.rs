@@ -14,8 +14,8 @@ use raddle_model::template::{Lookup, Scope, Template};
 use serde_json::{Map, Value, json};
 
 use super::document::{self, outcome_name, rfc3339};
-use super::store::{self, Opened, journal_problem};
 use super::events;
+use super::store::{self, Opened, journal_problem};
 use crate::args::{CheckpointArgs, GcArgs, LogsArgs, PsArgs, ShowArgs, TraceArgs, WatchArgs, WhyArgs};
 use crate::exit::Exit;
 use crate::problem::Problem;
@@ -141,9 +141,8 @@ pub fn document_of(opened: &Opened) -> Result<Value, Problem> {
 
 /// The workflow's outputs as far as they are there; a sink's by default.
 pub fn declared_outputs(view: &RunView, load: document::Load<'_>) -> Result<Map<String, Value>, Problem> {
-    let value = |task: TaskIx| {
-        document::output_value(view, task, load).map_err(|e| journal_problem(&view.chapter.run, &e))
-    };
+    let value =
+        |task: TaskIx| document::output_value(view, task, load).map_err(|e| journal_problem(&view.chapter.run, &e));
     let mut outputs = Map::new();
     match &view.snapshot.outputs {
         None => {
@@ -313,7 +312,8 @@ pub fn logs(args: LogsArgs) -> Result<Exit, Problem> {
 /// A task that the run does not have.
 pub fn unknown_task(view: &RunView, name: &str) -> Problem {
     let known: Vec<&str> = view.snapshot.tasks.iter().take(20).map(|t| t.id.as_str()).collect();
-    Problem::usage(format!("run {} has no task `{name}`", view.chapter.run)).hint(format!("its tasks: {}", known.join(", ")))
+    Problem::usage(format!("run {} has no task `{name}`", view.chapter.run))
+        .hint(format!("its tasks: {}", known.join(", ")))
 }
 
 /// `raddle why`.
@@ -323,7 +323,9 @@ pub fn why(args: WhyArgs) -> Result<Exit, Problem> {
     let task = view.task(&args.task).ok_or_else(|| unknown_task(view, &args.task))?;
     let sentence = reason(&opened, task);
     if args.json {
-        print_json(&json!({"run": opened.id.as_str(), "task": args.task, "state": document::state_name(view, task, opened.live), "why": sentence}))?;
+        print_json(
+            &json!({"run": opened.id.as_str(), "task": args.task, "state": document::state_name(view, task, opened.live), "why": sentence}),
+        )?;
     } else {
         terminal::print(&format!("{}\n", harmless_lines(&sentence)))?;
     }
@@ -345,7 +347,9 @@ fn reason(opened: &Opened, task: TaskIx) -> String {
         TaskState::Failed { .. } => {
             format!("{id} failed after {}: {}", terminal::counted(tried, "attempt"), error(task))
         }
-        TaskState::FailedSafe { .. } => format!("{id} failed, safely, so its dependents ran without it: {}", error(task)),
+        TaskState::FailedSafe { .. } => {
+            format!("{id} failed, safely, so its dependents ran without it: {}", error(task))
+        }
         TaskState::Blocked { by } => format!("{id} is blocked because {} failed: {}", name(by), error(by)),
         TaskState::Skipped => format!("{id} was skipped on request."),
         TaskState::Cancelled => format!("{id} did not finish because the run was cancelled."),
@@ -354,12 +358,16 @@ fn reason(opened: &Opened, task: TaskIx) -> String {
              repeated unasked: `raddle retry {run} {id}` runs it again, `raddle skip {run} {id}` goes on without it.",
             run = opened.id
         ),
-        TaskState::Retrying { at, .. } => format!("{id} failed and will be tried again at {}: {}", rfc3339(at), error(task)),
+        TaskState::Retrying { at, .. } => {
+            format!("{id} failed and will be tried again at {}: {}", rfc3339(at), error(task))
+        }
         TaskState::Running { attempt } if !opened.live => format!(
             "{id} was at work (attempt {}) when the engine of the run ended; `raddle resume {}` goes on.",
             attempt.0, opened.id
         ),
-        _ if !opened.live => format!("{id} has not run: no engine owns the run; `raddle resume {}` goes on with it.", opened.id),
+        _ if !opened.live => {
+            format!("{id} has not run: no engine owns the run; `raddle resume {}` goes on with it.", opened.id)
+        }
         TaskState::Running { attempt } => format!("{id} is running (attempt {}).", attempt.0),
         TaskState::Ready | TaskState::Pending => waiting_for(view, task),
     }

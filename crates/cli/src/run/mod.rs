@@ -1,11 +1,13 @@
 //! The commands that need an engine or a journal, one function each. It does not know the command line beyond its
 //! argument types.
 
+mod closing;
 mod document;
 mod events;
 pub mod history;
 mod host;
 mod look;
+mod performer;
 mod reporter;
 mod resume;
 mod start;

@@ -36,7 +36,8 @@ impl Reporter {
             None => None,
             Some("-") => Some(Box::new(std::io::stdout())),
             Some(path) => {
-                let file = std::fs::File::create(path).map_err(|e| Problem::io(format!("write events to {path}"), &e))?;
+                let file =
+                    std::fs::File::create(path).map_err(|e| Problem::io(format!("write events to {path}"), &e))?;
                 Some(Box::new(file))
             }
         };

@@ -11,10 +11,11 @@ use raddle_executors::warden::Leash;
 use raddle_journal::{Home, RunId, SqliteJournal};
 use serde_json::{Map, Value};
 
-use super::host::{Launch, Word, exit_of_finished};
+use super::begin;
+use super::closing::exit_of_finished;
+use super::host::{Launch, Word};
 use super::look::{document_of, print_json, unknown_task};
 use super::store::{self, Opened, journal_problem};
-use super::begin;
 use crate::args::{ContinueArgs, ReportArgs, ResumeArgs, Shape, ShapeArgs};
 use crate::exit::Exit;
 use crate::loading;
@@ -92,7 +93,9 @@ pub fn recover(launch: Launch, accept_changes: bool, detach: bool, colour: Colou
         }
         return Err(problem
             .hint("`--accept-changes` keeps what completed unchanged and runs the rest by the new definition")
-            .hint(format!("`raddle resume {id}` goes on by the old definition; without `--recover` a new run starts")));
+            .hint(format!(
+                "`raddle resume {id}` goes on by the old definition; without `--recover` a new run starts"
+            )));
     }
     if !quiet {
         terminal::tell(&format!("resuming run {id} with a changed workflow\n"));
@@ -113,7 +116,8 @@ fn latest_unfinished(launch: &Launch) -> Result<Option<Opened>, Problem> {
             continue;
         };
         let chapter = &opened.view.chapter;
-        let same_place = chapter.base_dir == launch.base_dir().to_string_lossy() && chapter.workflow == launch.workflow.name;
+        let same_place =
+            chapter.base_dir == launch.base_dir().to_string_lossy() && chapter.workflow == launch.workflow.name;
         if same_place && opened.view.run.finished().is_none() {
             return Ok(Some(opened));
         }
@@ -154,8 +158,11 @@ fn relaunch(home: &Home, view: &RunView, report: ReportArgs, strict: bool, colou
     };
     let (workflow, loaded) = loading::load_definition(definition, &shape, colour)?.accepted(false, colour)?;
     if workflow.hash != chapter.hash || workflow.tasks.len() != view.tasks.len() {
-        return Err(Problem::new(Exit::Refused, "what the workflow names outside its own file has changed since the run began")
-            .hint("restore the agents, files and settings it uses, or start a new run"));
+        return Err(Problem::new(
+            Exit::Refused,
+            "what the workflow names outside its own file has changed since the run began",
+        )
+        .hint("restore the agents, files and settings it uses, or start a new run"));
     }
     Ok(Launch::new(home.clone(), workflow, loaded, inputs_of(chapter), options, report, strict))
 }
@@ -203,7 +210,9 @@ pub fn own(home: &Home, id: RunId) -> Result<(SqliteJournal, Vec<Record>), Probl
     let deadline = Instant::now() + DYING;
     let mut journal = loop {
         match home.open_owner(&id) {
-            Err(JournalError::Owned { .. }) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            Err(JournalError::Owned { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
             other => break other.map_err(wrong)?,
         }
     };
@@ -211,8 +220,11 @@ pub fn own(home: &Home, id: RunId) -> Result<(SqliteJournal, Vec<Record>), Probl
     match raddle_executors::warden::wait_gone(&lock, LEFTOVERS) {
         Ok(true) => {}
         Ok(false) => {
-            return Err(Problem::new(Exit::Owned, format!("processes of the engine before are still alive in run {id}"))
-                .hint("they are being ended; try again in a moment"));
+            return Err(Problem::new(
+                Exit::Owned,
+                format!("processes of the engine before are still alive in run {id}"),
+            )
+            .hint("they are being ended; try again in a moment"));
         }
         Err(e) => return Err(Problem::io("wait for the engine before", &e)),
     }

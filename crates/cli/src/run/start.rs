@@ -95,7 +95,11 @@ fn inputs(workflow: &Workflow, args: &RunArgs) -> Result<Map<String, Value>, Pro
     let declared = |name: &str| workflow.inputs.iter().find(|d| d.name == name);
     let known = || {
         let names: Vec<&str> = workflow.inputs.iter().map(|d| d.name.as_str()).collect();
-        if names.is_empty() { "the workflow declares no inputs".into() } else { format!("its inputs: {}", names.join(", ")) }
+        if names.is_empty() {
+            "the workflow declares no inputs".into()
+        } else {
+            format!("its inputs: {}", names.join(", "))
+        }
     };
     for pair in &args.input {
         let Some((name, text)) = pair.split_once('=') else {
@@ -115,7 +119,10 @@ fn inputs(workflow: &Workflow, args: &RunArgs) -> Result<Map<String, Value>, Pro
             return Err(Problem::usage(format!("the workflow has no input `{name}`")).hint(known()));
         };
         if !fits(declaration.kind, &value) {
-            return Err(Problem::usage(format!("input `{name}` is to be {}, not {value}", type_words(declaration.kind))));
+            return Err(Problem::usage(format!(
+                "input `{name}` is to be {}, not {value}",
+                type_words(declaration.kind)
+            )));
         }
         values.insert(name, value);
     }

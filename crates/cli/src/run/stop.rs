@@ -13,7 +13,7 @@ use raddle_journal::{Home, RunId};
 use raddle_kernel::Graph;
 use std::sync::Arc;
 
-use super::host::SystemClock;
+use super::performer::SystemClock;
 use super::resume::own;
 use super::store::{self, Opened, engine_problem};
 use crate::args::StopArgs;

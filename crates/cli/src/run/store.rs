@@ -90,14 +90,17 @@ pub fn journal_problem(run: &str, error: &JournalError) -> Problem {
     };
     match error {
         JournalError::Damaged { .. } | JournalError::OutOfStep { .. } => damaged(run, &chain(error)),
-        JournalError::UnknownVersion { .. } => {
-            Problem::new(Exit::Damaged, format!("run {run}: {error}")).hint("install the version that wrote it, or newer")
+        JournalError::UnknownVersion { .. } => Problem::new(Exit::Damaged, format!("run {run}: {error}"))
+            .hint("install the version that wrote it, or newer"),
+        JournalError::Owned { by } => {
+            Problem::new(Exit::Owned, format!("run {run} is owned by another process ({by})"))
+                .hint(format!("`raddle watch {run}` follows it; `raddle stop {run}` ends it"))
         }
-        JournalError::Owned { by } => Problem::new(Exit::Owned, format!("run {run} is owned by another process ({by})"))
-            .hint(format!("`raddle watch {run}` follows it; `raddle stop {run}` ends it")),
         JournalError::NotFound => Problem::usage(format!("no run {run}")).hint("`raddle ps` lists the runs"),
         JournalError::Io { .. } => Problem::new(Exit::Failed, format!("the journal of run {run}: {}", chain(error)))
-            .hint(format!("nothing that was reported as done is lost; `raddle resume {run}` when the disk is well again")),
+            .hint(format!(
+                "nothing that was reported as done is lost; `raddle resume {run}` when the disk is well again"
+            )),
     }
 }
 
