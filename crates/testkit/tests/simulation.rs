@@ -6,7 +6,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use raddle_testkit::sim::{Broken, Mishap, Sabotage, Tally, live_through, live_through_mishap};
+use raddle_testkit::bench::Scratch;
+use raddle_testkit::sim::{Broken, Mishap, Sabotage, Tally, live_through, live_through_mishap, live_through_on_disk};
 
 /// Enough for every misfortune to happen often, few enough for every build.
 const SEEDS: u64 = 20_000;
@@ -88,6 +89,19 @@ fn a_process_may_die_at_every_single_step() {
 fn every_single_append_may_fail() {
     let places: u64 = (0..60).map(|seed| everywhere(seed, Mishap::AppendFails, &["append failed"])).sum();
     assert!(places > 500, "only {places} places");
+}
+
+/// The same promises with the journal that users have: real files, real fsync, real locks.
+#[test]
+fn every_promise_holds_on_disk() {
+    let mut sum = Tally::default();
+    for seed in 0..400 {
+        let folder = Scratch::new().unwrap();
+        sum.add(&live_through_on_disk(seed, folder.path()).unwrap_or_else(|e| panic!("seed {seed}: {}", e.what)));
+    }
+    for met in ["big output", "stale append refused", "crash after append", "append failed", "task adopted"] {
+        assert!(sum.count(met) > 0, "{met} never happened");
+    }
 }
 
 #[test]

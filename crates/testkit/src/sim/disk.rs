@@ -1,20 +1,70 @@
-//! The journal of a simulation: the memory journal, with misfortunes around it and the ledger behind it. It does not
-//! know what records mean.
+//! The journal of a simulation: the one in memory or the one on disk, with misfortunes around it and the ledger behind
+//! it. It does not know what records mean.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use raddle_engine::fact::{Fact, OutputRef, Record};
 use raddle_engine::ports::{Journal, JournalError};
-use raddle_journal::MemoryJournal;
+use raddle_journal::{Home, MemoryStore, RunId, RunMeta};
+use raddle_kernel::Time;
 
 use super::sabotage::Sabotage;
 use super::world::World;
 
+/// What outlives engines.
+pub(super) enum Disk {
+    /// A store in memory: fast.
+    Memory(MemoryStore),
+    /// The real thing: SQLite with fsync, in a folder of its own.
+    Folder(Home, RunId),
+}
+
+impl Disk {
+    /// A run in a folder.
+    pub(super) fn folder(path: &std::path::Path) -> Self {
+        Disk::Folder(Home::open(path), RunId::new(Time(1_770_000_000_000), 1))
+    }
+
+    fn own(&self) -> Result<Box<dyn Journal>, JournalError> {
+        Ok(match self {
+            Disk::Memory(store) => Box::new(store.open_owner()?),
+            Disk::Folder(home, run) => match home.open_owner(run) {
+                // Not begun yet, or killed before anything was durable: then it is begun like any new one.
+                Err(JournalError::NotFound) => {
+                    if home.run_folder(run).exists() {
+                        home.remove(run)?;
+                    }
+                    Box::new(home.create(run, RunMeta::default())?)
+                }
+                other => Box::new(other?),
+            },
+        })
+    }
+
+    /// Takes ownership away behind the back of the owner.
+    pub(super) fn usurp(&self) -> std::io::Result<()> {
+        match self {
+            Disk::Memory(store) => {
+                store.usurp();
+                Ok(())
+            }
+            Disk::Folder(home, run) => std::fs::remove_file(home.run_folder(run).join("owner.lock")),
+        }
+    }
+
+    /// All records, when nobody owns the run any more.
+    pub(super) fn records(&self) -> Result<Vec<Record>, JournalError> {
+        let mut records = Vec::new();
+        self.own()?.replay(&mut |record| records.push(record))?;
+        Ok(records)
+    }
+}
+
 /// See the module.
 pub(super) struct SimJournal {
     world: Rc<World>,
-    inner: MemoryJournal,
+    inner: Box<dyn Journal>,
     /// Appends until one fails.
     fails_in: Option<u64>,
     /// What a lying disk has not written yet.
@@ -24,8 +74,8 @@ pub(super) struct SimJournal {
 impl SimJournal {
     /// Takes the run over.
     pub(super) fn open(world: &Rc<World>, fails_in: Option<u64>) -> Self {
-        let inner = world.store.open_owner().unwrap_or_else(|e| world.violated(format!("cannot own the run: {e}")));
-        if inner.epoch() <= world.newest_epoch.get() {
+        let inner = world.disk.own().unwrap_or_else(|e| world.violated(format!("cannot own the run: {e}")));
+        if inner.epoch() <= world.newest_epoch.get() && inner.last_seq() > 0 {
             world.violated("an epoch that is not above all before");
         }
         world.newest_epoch.set(inner.epoch());
@@ -90,7 +140,12 @@ impl Journal for SimJournal {
             Some(0) => {
                 self.fails_in = None;
                 self.world.note("append failed");
-                self.world.store.fail_append(1);
+                match &self.world.disk {
+                    Disk::Memory(store) => store.fail_append(1),
+                    Disk::Folder(..) => {
+                        return Err(JournalError::Io { what: "append".into(), source: "the story wants it".into() });
+                    }
+                }
             }
             Some(n) => self.fails_in = Some(n - 1),
             None => {}

@@ -14,11 +14,14 @@ mod tally;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use raddle_engine::fact::{Fact, Record};
 use raddle_engine::view::RunView;
+use raddle_journal::MemoryStore;
 use raddle_kernel::{Attempt, Run, TaskIx, TaskState, Time};
 
+use disk::Disk;
 pub use explore::explore;
 pub use sabotage::Sabotage;
 pub use story::{Plot, Story};
@@ -37,18 +40,23 @@ pub struct Broken {
 
 /// Lives through the story of a seed; says what happened in it, or which promise was broken.
 pub fn live_through(seed: u64, sabotage: Option<Sabotage>) -> Result<Tally, Broken> {
-    live(Story::of(seed), sabotage, None)
+    live(Story::of(seed), Disk::Memory(MemoryStore::new()), sabotage, None)
 }
 
 /// Lives through the story of a seed with one misfortune at one place and no other.
 pub fn live_through_mishap(seed: u64, mishap: Mishap) -> Result<Tally, Broken> {
-    live(Story { calm: true, ..Story::of(seed) }, None, Some(mishap))
+    live(Story { calm: true, ..Story::of(seed) }, Disk::Memory(MemoryStore::new()), None, Some(mishap))
 }
 
-fn live(story: Story, sabotage: Option<Sabotage>, mishap: Option<Mishap>) -> Result<Tally, Broken> {
+/// Lives through the story of a seed with the journal that users have, in an empty folder.
+pub fn live_through_on_disk(seed: u64, folder: &Path) -> Result<Tally, Broken> {
+    live(Story::of(seed), Disk::folder(folder), None, None)
+}
+
+fn live(story: Story, disk: Disk, sabotage: Option<Sabotage>, mishap: Option<Mishap>) -> Result<Tally, Broken> {
     let seed = story.seed;
     let told = catch_unwind(AssertUnwindSafe(|| {
-        let world = World::new(story, sabotage, mishap);
+        let world = World::new(story, disk, sabotage, mishap);
         if world.story.waves {
             world.note("waves");
         }
@@ -76,7 +84,8 @@ fn look_back(world: &World) {
     if ledger.finished().is_none() || world.story.all().any(|t| !run.state(t).phase().settled()) {
         world.violated("over, and not everything has settled");
     }
-    let records = world.store.records();
+    let records =
+        world.disk.records().unwrap_or_else(|e| world.violated(format!("what is stored cannot be read: {e}")));
     let mut again = Run::new(world.story.graph());
     for record in &records {
         if matches!(record.fact, Fact::Started(_)) && again.has_begun() {

@@ -207,7 +207,9 @@ impl Stage {
             Mail::Hang => {
                 self.world.note("second engine");
                 self.world.set_fuse(None);
-                self.world.store.usurp();
+                if let Err(e) = self.world.disk.usurp() {
+                    self.world.violated(format!("cannot take the run away: {e}"));
+                }
                 host::live_on(&self.world, self.depth + 1);
                 self.world.set_fuse(None);
             }

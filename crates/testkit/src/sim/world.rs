@@ -5,10 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use raddle_engine::ports::Clock;
-use raddle_journal::MemoryStore;
 use raddle_kernel::Time;
 
 use super::chance::{Chance, chance_of};
+use super::disk::Disk;
 use super::ledger::Ledger;
 use super::sabotage::Sabotage;
 use super::story::Story;
@@ -28,7 +28,7 @@ pub(super) struct World {
     /// The one misfortune of a story in which nothing else happens.
     pub(super) mishap: Option<Mishap>,
     /// The disk.
-    pub(super) store: MemoryStore,
+    pub(super) disk: Disk,
     /// Everything on it.
     pub(super) ledger: RefCell<Ledger>,
     /// What happened so far.
@@ -60,12 +60,12 @@ pub(super) struct Violation(pub String);
 
 impl World {
     /// The world of a story.
-    pub(super) fn new(story: Story, sabotage: Option<Sabotage>, mishap: Option<Mishap>) -> Rc<Self> {
+    pub(super) fn new(story: Story, disk: Disk, sabotage: Option<Sabotage>, mishap: Option<Mishap>) -> Rc<Self> {
         let story = Rc::new(story);
         Rc::new(World {
             sabotage,
             mishap,
-            store: MemoryStore::new(),
+            disk,
             ledger: RefCell::new(Ledger::new(Rc::clone(&story))),
             tally: RefCell::default(),
             chance: RefCell::new(chance_of(&[story.seed, 3])),
