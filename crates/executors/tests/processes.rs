@@ -33,7 +33,8 @@ fn the_output_file_wins_over_stdout() {
     let spec = bench.shell("echo 1 > $RADDLE_OUTPUT; exit 4");
     assert_eq!(bench.run(spec).unwrap_err().0, FailureClass::Exit);
     let left: Vec<_> = std::fs::read_dir(bench.path().join("tmp")).unwrap().flatten().map(|e| e.file_name()).collect();
-    assert_eq!(left, ["none.deps.json"]);
+    // Where there is a memory-backed folder, the file for tasks without dependencies is there instead.
+    assert!(left.iter().all(|name| name == "none.deps.json"), "{left:?}");
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn subject(folder: &Path, how: &str) {
     leash.hold(&folder.join("warden.lock")).unwrap();
     let config = LocalConfig { signals: true, ..LocalConfig::default() };
     let mut dispatcher = LocalDispatcher::new(config).unwrap();
-    dispatcher.listen(folder).unwrap();
+    dispatcher.listen(folder);
     let own = std::process::id();
     let parent = rustix::process::getppid().unwrap().as_raw_nonzero();
     let mut out: Box<dyn Write> = match leash.take_report() {
@@ -179,7 +179,12 @@ fn exit_codes_and_signals_pass_through() {
     }
     let mut running = start("attached");
     let all = running.everybody();
-    control::request(running.folder.path(), control::Request::Stop).unwrap();
+    // The socket is made a moment after the start.
+    let asked = std::time::Instant::now();
+    while let Err(error) = control::request(running.folder.path(), control::Request::Stop) {
+        assert!(asked.elapsed() < LONG, "nobody listens: {error}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     assert_eq!(running.front.wait().unwrap().code(), Some(7));
     nobody_of(&all);
     assert!(control::request(running.folder.path(), control::Request::Stop).is_err(), "nobody listens any more");
