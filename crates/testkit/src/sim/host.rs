@@ -196,6 +196,12 @@ fn drive(
     engine.observe(&mut auditor);
     if records.is_empty() {
         engine.begin(chapter(story));
+        // What `--only` leaves out.
+        if world.strikes(8) {
+            for task in story.all().filter(|_| world.one_in(3)) {
+                say(world, &mut engine, Word::Skip, task);
+            }
+        }
     } else {
         engine.load(records)?;
         world.insist(world.ledger.borrow().compare(engine.run_state(), engine.outputs()));
@@ -218,7 +224,8 @@ fn go_on(world: &World, engine: &mut SimEngine<'_>, last: Option<End>) {
     let story = &world.story;
     let eventful = world.generations.get() <= EVENTFUL;
     let ended = matches!(last, Some(End::Drove(Ending::Finished(_))));
-    if eventful && world.strikes(8) {
+    let in_doubt = story.all().any(|t| waits(engine.run_state(), t));
+    if eventful && !in_doubt && world.strikes(8) {
         world.note("new chapter");
         let completed: Vec<(TaskIx, Attempt, OutputRef)> = story
             .all()
@@ -226,6 +233,10 @@ fn go_on(world: &World, engine: &mut SimEngine<'_>, last: Option<End>) {
             .collect();
         engine.begin(chapter(story));
         for (task, attempt, output) in completed {
+            // Changed since, as far as the new chapter knows.
+            if world.one_in(4) {
+                continue;
+            }
             if engine.adopt(task, attempt, output).is_err() {
                 world.violated("a completed task cannot be taken over");
             }

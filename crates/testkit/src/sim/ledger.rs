@@ -23,7 +23,7 @@ pub(super) struct Ledger {
     seq: u64,
     epoch: u32,
     peak: u32,
-    /// Tasks that ever completed, over all chapters: nobody runs them again.
+    /// Tasks that completed in this chapter or were taken over into it: nobody runs them again.
     completed: BTreeSet<TaskIx>,
 }
 
@@ -82,6 +82,12 @@ impl Ledger {
     fn keep_rules(&mut self, record: &Record, tally: &mut Tally) -> Result<(), String> {
         match &record.fact {
             Fact::Started(_) => {
+                // What is not taken over is repeated: nothing of it may be in doubt.
+                let doubted = |t: &TaskIx| matches!(self.run.state(*t), TaskState::Waiting { .. });
+                if let Some(task) = self.story.all().find(doubted) {
+                    return Err(format!("a new chapter begins while task {} is in doubt", task.0));
+                }
+                self.completed.clear();
                 self.run = Run::new(self.story.graph());
                 self.reference = Reference::new(Rc::clone(&self.story));
                 self.peak = 0;
@@ -101,6 +107,7 @@ impl Ledger {
             }
             Fact::TaskAdopted { task, attempt, output } => {
                 tally.note("task adopted");
+                self.completed.insert(*task);
                 self.right_output(*task, *attempt, output)?;
             }
             Fact::AttemptAbandoned { .. } => tally.note("attempt abandoned"),
