@@ -4,6 +4,7 @@
 
 mod environment;
 mod json_text;
+mod leftovers;
 mod lines;
 mod local;
 mod machine;
@@ -21,5 +22,6 @@ pub mod control;
 pub mod mcp;
 pub mod warden;
 
+pub use leftovers::end_leftovers;
 pub use local::{LocalConfig, LocalDispatcher};
 pub use servers::ServerCommand;

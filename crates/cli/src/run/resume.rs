@@ -218,8 +218,9 @@ pub fn own(home: &Home, id: RunId) -> Result<(SqliteJournal, Vec<Record>), Probl
     };
     let lock = home.run_folder(&id);
     match raddle_executors::warden::wait_gone(&lock, LEFTOVERS) {
-        Ok(true) => {}
-        Ok(false) => {
+        // Somebody may have killed the warden too.
+        Ok(true) if raddle_executors::end_leftovers(&format!("RADDLE_RUN_ID={id}"), LEFTOVERS) => {}
+        Ok(_) => {
             return Err(Problem::new(
                 Exit::Owned,
                 format!("processes of the engine before are still alive in run {id}"),

@@ -66,6 +66,35 @@ fn what_may_not_be_repeated_waits_for_a_person() {
 }
 
 #[test]
+fn what_outlives_front_warden_and_engine_is_ended_before_the_next_engine_starts_anything() {
+    let place = Place::new();
+    place.file(
+        "wf.yaml",
+        "tasks:
+  - id: a
+    on_doubt: rerun
+    run: |
+      if [ $RADDLE_ATTEMPT = 2 ]; then wc -l < beat; sleep 0.3; wc -l < beat; exit; fi
+      setsid -f sh -c 'while :; do echo x >> beat; sleep 0.01; done'
+      sleep 600
+",
+    );
+    let mut live = place.start(&["run", "wf.yaml"]);
+    until("the escaped one is at work", || place.text("beat").len() > 20);
+    let warden = processes::children(live.pid())[0];
+    let engine = processes::children(warden)[0];
+    // Stopped first, so that none of them sees another one die.
+    for stop in [Signal::STOP, Signal::KILL] {
+        [live.pid(), warden, engine].iter().for_each(|pid| processes::signal(*pid, stop));
+    }
+    live.child.wait().expect("the front ends");
+    let document = place.raddle(&["resume", "last", "--json"]).exits(0).json();
+    let counts: Vec<&str> = document["outputs"]["a"].as_str().expect("text").lines().collect();
+    assert_eq!(counts[0], counts[1], "the escaped one goes on");
+    assert_eq!(processes::mentioning(place.root()), []);
+}
+
+#[test]
 fn a_changed_workflow_is_refused_and_accepted_only_on_request() {
     let place = Place::new();
     let run = interrupted(&place);

@@ -16,4 +16,4 @@ pub(crate) use capture::{Capture, Excerpt, Log, OUTPUT_BYTES, last_line};
 pub(crate) use child::{ChildId, Exit, Stream};
 pub(crate) use launch::{Input, Launch};
 pub(crate) use supervisor::{Listener, Supervisor};
-pub(crate) use tree::{Process, descendants};
+pub(crate) use tree::{Process, descendants, everybody};

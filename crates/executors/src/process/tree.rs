@@ -105,7 +105,8 @@ fn children_of(pid: i32) -> Vec<i32> {
     pids
 }
 
-fn everybody() -> impl Iterator<Item = Process> {
+/// All processes that can be seen.
+pub(crate) fn everybody() -> impl Iterator<Item = Process> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| Process::of(entry.file_name().to_str()?.parse().ok()?))
 }
