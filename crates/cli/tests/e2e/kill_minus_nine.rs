@@ -111,7 +111,7 @@ fn kill_minus_nine_at_any_moment_loses_nothing_and_doubles_nothing() {
     }
     println!("{tally:?}");
     assert!(tally.while_tasks_ran > 0, "no kill met a running task: {tally:?}");
-    assert_eq!(tally.of.len(), 3, "not everybody was killed once: {tally:?}");
+    assert!(tally.of.len() == 4 || wanted < 100, "not everybody was killed once: {tally:?}");
 }
 
 /// One run from its beginning to its end, with kills on the way.
@@ -135,7 +135,7 @@ fn one_run(seed: u64, expected: &Value) -> Tally {
             return tally;
         }
         let lines = before + chance.below(7) as usize;
-        let who = ["front", "warden", "engine"][chance.below(3) as usize];
+        let who = ["front", "warden", "engine", "all"][chance.below(if run.is_some() { 4 } else { 3 }) as usize];
         let pause = Duration::from_micros(chance.below(30_000));
         until("the log grows or the run ends", || live.has_ended() || log(&place).len() >= lines);
         no_two_engines(&place, before, &mut survivors, || live.has_ended());
@@ -146,9 +146,10 @@ fn one_run(seed: u64, expected: &Value) -> Tally {
             return tally;
         }
         let busy = processes::of_tasks(place.root());
+        let victims = members(&live, who);
         // Before there are three processes, there is the front.
-        let (who, victim) = member(&live, who).map_or(("front", live.pid()), |victim| (who, victim));
-        processes::signal(victim, Signal::KILL);
+        let who = if victims == [live.pid()] { "front" } else { who };
+        victims.iter().for_each(|pid| processes::signal(*pid, Signal::KILL));
         tally.kills += 1;
         tally.while_tasks_ran += u64::from(!busy.is_empty());
         *tally.of.entry(who).or_default() += 1;
@@ -159,7 +160,7 @@ fn one_run(seed: u64, expected: &Value) -> Tally {
             run = found(&place);
         }
         let Some(run) = &run else { continue };
-        if chance.below(2) == 0 {
+        if chance.below(2) == 0 || who == "all" {
             // At once: the next engine itself has to wait until the one before has left nothing.
             survivors = busy;
         } else {
@@ -170,14 +171,17 @@ fn one_run(seed: u64, expected: &Value) -> Tally {
     }
 }
 
-/// The processes of a run that is attached: front, warden, engine.
-fn member(live: &Live, who: &str) -> Option<i32> {
-    let front = live.pid();
+/// Those of front, warden and engine that are meant, as far as they are there.
+fn members(live: &Live, who: &str) -> Vec<i32> {
     let only = |parent: i32| children(parent).first().copied();
+    let front = live.pid();
+    let warden = only(front);
+    let engine = warden.and_then(only);
     match who {
-        "front" => Some(front),
-        "warden" => only(front),
-        _ => only(front).and_then(only),
+        "front" => vec![front],
+        "warden" => vec![warden.unwrap_or(front)],
+        "engine" => vec![engine.unwrap_or(front)],
+        _ => [Some(front), warden, engine].into_iter().flatten().collect(),
     }
 }
 
