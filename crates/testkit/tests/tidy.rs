@@ -9,7 +9,6 @@ const LARGE: &[(&str, &str)] = &[
     ("crates/kernel/src/run.rs", "the fold and its one door: splitting it would open a second door"),
     ("crates/engine/src/drive.rs", "the loop with everything that it keeps true"),
     ("crates/executors/src/process/supervisor.rs", "one process's whole life, told in one place"),
-    ("crates/cli/src/run/host.rs", "wiring of one run: every part of the program meets here once"),
 ];
 const LARGE_LINES: usize = 500;
 const SMALL_AGAIN_LINES: usize = 450;

@@ -1,5 +1,6 @@
 //! The benchmark adapter's cases, by what they measure. Each returns the line to print.
 
+pub mod hands;
 pub mod process;
 pub mod recover;
 pub mod steps;

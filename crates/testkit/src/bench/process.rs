@@ -9,7 +9,7 @@ use std::process::Command;
 use super::{Scratch, number};
 
 /// The binary beside this one.
-fn raddle() -> Result<PathBuf, String> {
+pub fn raddle() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|e| e.to_string())?;
     let found = own.with_file_name("raddle");
     if found.exists() { Ok(found) } else { Err(format!("no {}: build it first", found.display())) }

@@ -14,11 +14,18 @@ fn main() -> ExitCode {
         ["proc", dag, jobs, ..] if words.len() > 3 => bench::process::tasks(dag, jobs, &words[3..]),
         ["noop", dag] => bench::steps::noop(dag),
         ["durable", shape, steps] => bench::steps::durable(shape, steps),
+        ["sandbox", snippet, input] => bench::hands::sandbox(snippet, input),
+        ["sandbox-warm", snippet, input, calls] => bench::hands::sandbox_warm(snippet, input, calls),
+        ["mcp", calls, in_flight, tool, arguments, ..] if words.len() > 5 => {
+            bench::hands::mcp(calls, in_flight, tool, arguments, &words[5..])
+        }
         ["recover", steps] => bench::recover::measure(steps),
         ["recover-begin", folder, steps] => bench::recover::begin(folder, steps),
         ["recover-resume", folder] => bench::recover::resume(folder),
         ["replay", steps] => bench::recover::replay(steps),
-        _ => Err("usage: raddle-bench version | proc DAG JOBS CMD… | noop DAG | durable chain|fan|conc STEPS | recover STEPS"
+        _ => Err("usage: raddle-bench version | proc DAG JOBS CMD… | noop DAG | durable chain|fan|conc STEPS | \
+                  recover STEPS | replay STEPS | sandbox SNIPPET INPUT | sandbox-warm SNIPPET INPUT CALLS | \
+                  mcp CALLS IN_FLIGHT TOOL ARGUMENTS SERVER…"
             .to_owned()),
     };
     match answer {
