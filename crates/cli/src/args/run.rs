@@ -63,7 +63,7 @@ pub struct ReportArgs {
     /// Write the run's events as JSON lines to a file, or to stdout with `-`.
     #[arg(long, value_name = "FILE|-")]
     pub events: Option<String>,
-    /// No progress on stderr.
+    /// Neither progress nor outputs; what --json and --events ask for is printed all the same.
     #[arg(long)]
     pub quiet: bool,
 }

@@ -1,0 +1,132 @@
+//! The page of events: types and fields of the lines that `--events` writes, checked against the code that writes them
+//! and against a run. It does not know when events happen.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use crate::{MADE, cell, page, source};
+
+/// Type, meaning, and the fields beyond `seq`, `ts` and `type`.
+const TYPES: &[(&str, &str, &[&str])] = &[
+    (
+        "run_started",
+        "The run began, or went on by a changed definition",
+        &["run", "workflow", "hash", "source", "tasks", "simulated"],
+    ),
+    ("run_resumed", "Another engine took the run over", &["epoch"]),
+    ("attempt_started", "An attempt may exist from now on", &["task", "state", "attempt"]),
+    ("attempt_succeeded", "It ended well", &["task", "state", "attempt", "output_bytes", "usage", "session"]),
+    (
+        "attempt_failed",
+        "It ended badly; with `retry_at` it will be tried again",
+        &["task", "state", "attempt", "class", "message", "retry_at", "usage"],
+    ),
+    (
+        "attempt_failed_retries_exhausted",
+        "It ended badly and the retries that the task had are used up",
+        &["task", "state", "attempt", "class", "message", "usage"],
+    ),
+    ("attempt_abandoned", "Its engine died; it may be repeated and will be", &["task", "state", "attempt"]),
+    ("attempt_doubted", "Its engine died; a person must say what to do", &["task", "state", "attempt"]),
+    ("task_retried", "A person had the task tried again", &["task", "state"]),
+    ("task_skipped", "A person, `--only` or `--from` went on without it", &["task", "state"]),
+    ("task_adopted", "Its result under the definition before counts", &["task", "state"]),
+    ("access_denied", "Something was refused to the task", &["task", "action", "resource", "rule"]),
+    ("run_cancelled", "A person ended the run", &[]),
+    ("run_finished", "Everything has settled", &["outcome"]),
+];
+
+const FIELDS: &[(&str, &str)] = &[
+    ("seq", "Number of the record in the journal, from 1, without gaps"),
+    ("ts", "When it was decided, RFC 3339 in UTC"),
+    ("type", "One of the types above"),
+    ("task", "The task's id"),
+    ("state", "The state it led to"),
+    ("attempt", "Number of the attempt, from 1"),
+    ("class", "Failure class, see [failure classes](failure-classes.md)"),
+    ("message", "What happened, with the last lines of stderr where there are some"),
+    ("retry_at", "When it will be tried again"),
+    ("output_bytes", "Length of the output as JSON text"),
+    ("usage", "Tokens and cost, as in `show --json`; absent when nothing was metered"),
+    ("session", "Session of the agent CLI"),
+    ("run", "The run's id"),
+    ("workflow", "Its name"),
+    ("hash", "Digest of the definition's meaning"),
+    ("source", "The file it was read from"),
+    ("tasks", "How many tasks it has"),
+    ("simulated", "Whether nothing is performed"),
+    ("epoch", "Number of the owner, growing"),
+    ("action", "What was tried"),
+    ("resource", "On what"),
+    ("rule", "Why not"),
+    ("outcome", "`succeeded`, `degraded`, `failed`, `cancelled`"),
+];
+
+/// The texts in quotation marks of the function that makes a line: fields (before a colon, or assigned), and words.
+fn literals() -> (BTreeSet<String>, BTreeSet<String>) {
+    let text = source("crates/cli/src/run/events.rs");
+    let begin = text.find("pub fn line(").unwrap();
+    let body = text[begin..].split("\n}\n").next().unwrap();
+    let mut parts = body.split('"');
+    let (mut fields, mut words) = (BTreeSet::new(), BTreeSet::new());
+    parts.next();
+    while let (Some(text), Some(after)) = (parts.next(), parts.next()) {
+        let place = if after.starts_with(':') || after.starts_with("] =") { &mut fields } else { &mut words };
+        place.insert(text.to_owned());
+    }
+    (fields, words)
+}
+
+#[test]
+fn events() {
+    let (fields, words) = literals();
+    let told: BTreeSet<String> = FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(fields, told, "fields of events and the fields that are explained");
+    let types: BTreeSet<String> = TYPES.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    let states = ["running", "completed", "pending", "waiting", "skipped"].map(str::to_owned);
+    let unknown: Vec<_> = words.iter().filter(|w| !types.contains(*w) && !states.contains(*w)).collect();
+    assert!(unknown.is_empty() && types.is_subset(&words), "types that nobody explains: {unknown:?}");
+
+    let mut text = format!(
+        "{MADE}# Events\n\n`raddle run … --events FILE` (or `-` for stdout) writes the records of the journal as JSON lines, \
+         each when it is durable; `raddle watch RUN --json` prints those of any run. Fields that do not apply are left \
+         out. New types and fields may be added; readers should pass over what they do not know.\n\n\
+         | type | meaning | fields beside `seq`, `ts`, `type` |\n|---|---|---|\n"
+    );
+    for (name, meaning, own) in TYPES {
+        let own: Vec<_> = own.iter().map(|field| format!("`{field}`")).collect();
+        text.push_str(&format!("| `{name}` | {} | {} |\n", cell(meaning), own.join(", ")));
+    }
+    text.push_str("\n| field | meaning |\n|---|---|\n");
+    for (name, meaning) in FIELDS {
+        text.push_str(&format!("| `{name}` | {} |\n", cell(meaning)));
+    }
+    page("events.md", &text);
+}
+
+#[test]
+fn a_run_says_nothing_that_is_not_explained() {
+    let home = tempfile::tempdir().unwrap();
+    let workflow = r#"{"tasks": [
+        {"id": "again", "run": "test $RADDLE_ATTEMPT = 2", "retry": {"max": 1, "initial": "10ms"}},
+        {"id": "never", "run": "exit 3", "depends_on": ["again"], "retry": {"max": 1, "initial": "10ms"}},
+        {"id": "denied", "type": "code_execution", "code": "return readTextFile('/etc/passwd')", "depends_on": ["again"]}]}"#;
+    let out = Command::new(env!("CARGO_BIN_EXE_raddle"))
+        .args(["run", workflow, "--quiet", "--events", "-"])
+        .current_dir(home.path())
+        .env("RADDLE_HOME", home.path())
+        .output()
+        .unwrap();
+    let mut seen = BTreeSet::new();
+    for line in String::from_utf8(out.stdout).unwrap().lines() {
+        let event: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+        let kind = event["type"].as_str().unwrap();
+        let (_, _, own) = TYPES.iter().find(|(name, ..)| *name == kind).unwrap_or_else(|| panic!("{line}"));
+        let known = |key: &String| ["seq", "ts", "type"].contains(&key.as_str()) || own.contains(&key.as_str());
+        assert!(event.keys().all(known), "{line}");
+        seen.insert(kind.to_owned());
+    }
+    for kind in ["run_started", "attempt_failed", "attempt_failed_retries_exhausted", "access_denied", "run_finished"] {
+        assert!(seen.contains(kind), "{kind} was not seen in {seen:?}");
+    }
+}
