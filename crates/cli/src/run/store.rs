@@ -77,6 +77,9 @@ fn damaged(run: &str, what: &str) -> Problem {
         .hint("`raddle ps` lists it as quarantined")
 }
 
+/// What stands for the name of a run that has none yet.
+pub const UNBORN: &str = "(new)";
+
 /// A journal's error in words, with the exit code that follows.
 pub fn journal_problem(run: &str, error: &JournalError) -> Problem {
     let chain = |error: &dyn std::error::Error| {
@@ -97,6 +100,10 @@ pub fn journal_problem(run: &str, error: &JournalError) -> Problem {
                 .hint(format!("`raddle watch {run}` follows it; `raddle stop {run}` ends it"))
         }
         JournalError::NotFound => Problem::usage(format!("no run {run}")).hint("`raddle ps` lists the runs"),
+        JournalError::Io { .. } if run == UNBORN => {
+            Problem::new(Exit::Failed, format!("a new run could not be made: {}", chain(error)))
+                .hint("nothing was started; RADDLE_HOME names the folder that runs are kept in")
+        }
         JournalError::Io { .. } => Problem::new(Exit::Failed, format!("the journal of run {run}: {}", chain(error)))
             .hint(format!(
                 "nothing that was reported as done is lost; `raddle resume {run}` when the disk is well again"

@@ -13,4 +13,5 @@ mod kill_minus_nine;
 #[allow(dead_code)]
 mod place;
 mod processes;
+mod surroundings;
 mod timeouts;
