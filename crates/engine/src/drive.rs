@@ -289,6 +289,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         if kind == StopKind::Cancel {
             // Reconciliation ends what is live, since the run now owes stops. A finished run refuses, rightly.
             self.cancel().ok();
+            self.give_up_unheld();
         } else if self.stopping.is_none() {
             let live: Vec<Command> = self.run.outstanding().collect();
             for command in live {
@@ -297,6 +298,17 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             }
         }
         self.stopping = Some(kind);
+    }
+
+    /// Attempts that an earlier request to stop has ended already: nobody will report on them any more.
+    fn give_up_unheld(&mut self) {
+        let live: Vec<Command> = self.run.outstanding().collect();
+        for command in live {
+            let (Command::Run { task, attempt } | Command::Stop { task, attempt }) = command;
+            if self.held[task.index()] == 0 {
+                self.input(Input::Lost { task, attempt }, |event| plain_fact(event, "the run was cancelled")).ok();
+            }
+        }
     }
 
     fn ended(&mut self, ended: Ended) -> Result<(), EngineError> {

@@ -28,6 +28,8 @@ pub struct RunView {
     pub peak_parallel: u32,
     /// Agent attempts started.
     pub agents_spawned: u32,
+    /// What the chapters before this one used: money that was spent stays spent.
+    pub used_before: Option<Usage>,
     /// Audit lines.
     pub denials: Vec<Denial>,
     /// Sequence number of the last record.
@@ -101,6 +103,7 @@ impl RunView {
             finished_at: None,
             peak_parallel: 0,
             agents_spawned: 0,
+            used_before: None,
             denials: Vec::new(),
             seq: record.seq,
         };
@@ -120,9 +123,15 @@ impl RunView {
     /// Folds one more record in.
     pub fn apply(&mut self, record: &Record) -> Result<(), NotARun> {
         if let Fact::Started(_) = record.fact {
-            let started_at = self.started_at;
-            let denials = std::mem::take(&mut self.denials);
-            *self = RunView { started_at, denials, ..RunView::begin(record)? };
+            let next = RunView::begin(record)?;
+            *self = RunView {
+                started_at: self.started_at,
+                peak_parallel: self.peak_parallel,
+                agents_spawned: self.agents_spawned,
+                used_before: sum(self.all_usage()),
+                denials: std::mem::take(&mut self.denials),
+                ..next
+            };
             return Ok(());
         }
         self.fold(record)
@@ -222,10 +231,15 @@ impl RunView {
         sum(self.tasks[task.index()].attempts.iter().filter_map(|a| a.usage))
     }
 
-    /// Sum over all tasks.
+    /// Sum over all tasks, and over the chapters before this one.
     pub fn total_usage(&self) -> Usage {
-        let all = (0..self.tasks.len() as u32).filter_map(|i| self.usage(TaskIx(i)));
-        sum(all).unwrap_or(Usage { cost_usd: Some(0.0), cost_is: crate::attempt::CostIs::Reported, ..Usage::default() })
+        let nothing = Usage { cost_usd: Some(0.0), cost_is: crate::attempt::CostIs::Reported, ..Usage::default() };
+        sum(self.all_usage()).unwrap_or(nothing)
+    }
+
+    fn all_usage(&self) -> impl Iterator<Item = Usage> + '_ {
+        let tasks = (0..self.tasks.len() as u32).filter_map(|i| self.usage(TaskIx(i)));
+        self.used_before.into_iter().chain(tasks)
     }
 
     /// Milliseconds in which attempts of a task were alive, up to `now` for live ones.

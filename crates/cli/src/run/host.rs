@@ -19,7 +19,7 @@ use raddle_kernel::TaskState;
 use raddle_model::caps::{self, Caps};
 use raddle_model::critical::critical_path;
 use raddle_model::plan;
-use raddle_model::workflow::{ExecutionMode, McpServer, TaskKind, Workflow};
+use raddle_model::workflow::{ExecutionMode, McpServer, OnDoubt, TaskKind, Workflow};
 use serde_json::{Map, Value};
 
 use super::closing::{exit_of, print_outputs, summary};
@@ -227,7 +227,7 @@ impl Launch {
         let (id, journal) = self
             .home
             .create_new(store::now(), &mut || clock.noise(), meta)
-            .map_err(|e| journal_problem("(new)", &e))?;
+            .map_err(|e| journal_problem(store::UNBORN, &e))?;
         super::announce(&mut leash, &id);
         self.drive(id, journal, Vec::new(), Word::None, &leash)
     }
@@ -282,6 +282,7 @@ impl Launch {
         leash: &Leash,
     ) -> Result<Exit, Problem> {
         let before = store::view_of(&id, records)?;
+        self.refuse_doubt(&before)?;
         let run_dir = self.home.run_folder(&id);
         super::hold(leash, &run_dir)?;
         let mut program = self.program(&id);
@@ -295,9 +296,8 @@ impl Launch {
             engine.observe(&mut reporter);
             engine.begin(self.chapter(&id));
             for (task, from) in self.unchanged(&before) {
-                let detail = &before.tasks[from.index()];
-                let attempt = detail.attempts.last().map_or(raddle_engine::Attempt(1), |a| a.attempt);
-                if let Some(output) = &detail.output {
+                let (detail, state) = (&before.tasks[from.index()], before.run.state(from));
+                if let (Some(output), TaskState::Completed { attempt }) = (&detail.output, state) {
                     engine.adopt(task, attempt, output.clone()).expect("a pending task can be taken over");
                 }
             }
@@ -307,6 +307,28 @@ impl Launch {
         drop(performer);
         let ending = ended.map_err(|e| engine_problem(id.as_str(), &e))?;
         self.conclude(&id, &journal, &reporter, ending)
+    }
+
+    /// A new definition does not answer what became of effectful attempts whose engine died: a person does, first.
+    fn refuse_doubt(&self, before: &RunView) -> Result<(), Problem> {
+        let may_repeat = |id: &str| {
+            let task = self.workflow.tasks.iter().find(|t| t.id == id);
+            task.is_some_and(|t| !t.side_effects || t.on_doubt == OnDoubt::Rerun)
+        };
+        let doubted: Vec<&str> = (0..before.tasks.len() as u32)
+            .filter(|i| matches!(before.run.state(TaskIx(*i)), TaskState::Running { .. } | TaskState::Waiting { .. }))
+            .map(|i| before.snapshot.tasks[i as usize].id.as_str())
+            .filter(|id| !may_repeat(id))
+            .collect();
+        let Some(first) = doubted.first() else { return Ok(()) };
+        let run = &before.chapter.run;
+        let names = doubted.join(", ");
+        Err(Problem::new(Exit::Refused, format!("nobody knows how far {names} came when the engine of run {run} died"))
+            .hint(format!(
+                "it has side effects, so it is not repeated unasked: `raddle retry {run} {first}` runs it again"
+            ))
+            .hint(format!("`raddle skip {run} {first}` goes on without it; both go on by the old definition"))
+            .hint("`on_doubt: rerun` in the new definition says that it may be repeated"))
     }
 
     /// Completed tasks that mean the same as before, with where they stood then; in topological order.
