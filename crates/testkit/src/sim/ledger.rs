@@ -90,7 +90,6 @@ impl Ledger {
                 self.completed.clear();
                 self.run = Run::new(self.story.graph());
                 self.reference = Reference::new(Rc::clone(&self.story));
-                self.peak = 0;
             }
             Fact::Resumed { epoch } => {
                 if *epoch <= self.epoch {
