@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout)]
 
 mod bad_input;
+mod crowd;
 mod damage;
 mod data;
 mod faults;

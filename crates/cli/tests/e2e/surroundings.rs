@@ -13,11 +13,9 @@ const TWO: &str = "tasks:
 
 #[test]
 fn a_reader_that_goes_away_does_not_end_the_run() {
-    for words in [
-        ["run", "wf.yaml", "--json"].as_slice(),
-        &["run", "wf.yaml"],
-        &["run", "wf.yaml", "--quiet", "--events", "-"],
-    ] {
+    for words in
+        [["run", "wf.yaml", "--json"].as_slice(), &["run", "wf.yaml"], &["run", "wf.yaml", "--quiet", "--events", "-"]]
+    {
         let place = Place::new();
         place.file("wf.yaml", TWO);
         let mut command = place.command(words);
