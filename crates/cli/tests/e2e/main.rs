@@ -8,6 +8,7 @@ mod bad_input;
 mod crowd;
 mod damage;
 mod data;
+mod doubts;
 mod faults;
 mod kill_minus_nine;
 // Shared with the tests against real partners; each of the two uses a part.
