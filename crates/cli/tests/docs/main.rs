@@ -7,6 +7,7 @@
 mod command_line;
 mod configuration;
 mod diagnostics;
+mod documents;
 mod endings;
 mod events;
 mod links;

@@ -1,0 +1,227 @@
+//! The page of JSON documents: every field that commands print, found by running them, with a sentence about each. It
+//! does not know how documents are made.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::{MADE, cell, page};
+
+type Fields = &'static [(&'static str, &'static str)];
+
+const USAGE: &str = "Input tokens without cache reads and writes, output tokens, tokens read from and written to the \
+                     provider's cache, US dollars (null: unknown), and where the dollars come from; zeros when \
+                     nothing is metered";
+
+const RUN: Fields = &[
+    ("run", "The run's id"),
+    ("workflow", "The workflow's name"),
+    ("hash", "Digest of the definition's meaning; layout and comments do not change it"),
+    (
+        "outcome",
+        "`running`, `waiting`, `succeeded`, `degraded`, `failed`, `cancelled`, `interrupted` (unfinished, and no engine \
+         owns it)",
+    ),
+    ("started_at", "RFC 3339 in UTC"),
+    ("finished_at", "When everything had settled; null before"),
+    (
+        "duration_ms",
+        "From one to the other; up to now while the run goes on, up to the last record when nobody owns it",
+    ),
+    (
+        "tasks.ID.state",
+        "`pending`, `running`, `retrying`, `waiting`, `completed`, `failed`, `failed_safe`, `blocked`, `skipped`, \
+         `cancelled`",
+    ),
+    ("tasks.ID.result", "`success`, `error`, `failed_safe`; null without a result"),
+    ("tasks.ID.output", "The output; null without one"),
+    ("tasks.ID.error.class", "See [failure classes](failure-classes.md); `error` is absent on success"),
+    ("tasks.ID.error.message", "What happened, with the last lines of stderr where there are some"),
+    ("tasks.ID.kind", "`agent`, `tool`, `code`, `shell`"),
+    ("tasks.ID.level", "Longest distance from a root, from 0"),
+    ("tasks.ID.attempts", "How many there were"),
+    ("tasks.ID.retries", "Executions that followed a failure; what a crash interrupted is no retry"),
+    ("tasks.ID.executor", "`local`, `process`"),
+    ("tasks.ID.agent", "Name of the agent"),
+    ("tasks.ID.model", "Its model as it was written"),
+    ("tasks.ID.blocked_by", "The task that failed, however far up"),
+    ("tasks.ID.simulated", "Whether nothing was performed"),
+    ("tasks.ID.started_at", "Start of the first attempt"),
+    ("tasks.ID.finished_at", "When the task settled"),
+    ("tasks.ID.duration_ms", "From the start of the first attempt until it settled"),
+    ("tasks.ID.usage.*", USAGE),
+    ("outputs.NAME", "The workflow's `outputs`; without them the output of every last task by its id"),
+    ("usage.*", "The same over all tasks"),
+    ("metrics.tasks_total", "Tasks"),
+    ("metrics.tasks_done", "Tasks that have settled"),
+    ("metrics.tasks_running", "Tasks with a live attempt"),
+    ("metrics.agents_spawned", "Agent CLIs started"),
+    ("metrics.peak_parallel", "Largest number of attempts alive at once"),
+    ("metrics.efficiency", "Busy time over wall time times slots, 0 to 1"),
+    ("metrics.busy_ms", "Time in which attempts were alive, all together"),
+    ("metrics.slots", "How many attempts could have been alive at once"),
+    ("metrics.average_attempt_ms", "Mean time of an attempt"),
+    ("metrics.critical_path", "The path that took longest by what the tasks really took"),
+    ("metrics.bottleneck", "The task that took most of it"),
+    ("metrics.denials", "Refused accesses"),
+];
+
+const PLAN: Fields = &[
+    ("workflow", "The workflow's name"),
+    ("hash", "As in the run"),
+    ("tasks[].id", ""),
+    ("tasks[].name", ""),
+    ("tasks[].kind", "As in the run"),
+    ("tasks[].level", "As in the run"),
+    ("tasks[].priority", "Higher first"),
+    ("tasks[].side_effects", "Whether a repeat could be noticed outside"),
+    ("tasks[].safe_to_fail", "Whether its failure is a value"),
+    ("tasks[].agent", ""),
+    ("tasks[].executor", ""),
+    ("tasks[].model", ""),
+    ("tasks[].isolation", "`none`, `process`"),
+    ("tasks[].timeout_ms", "The explicit limit, or 300000"),
+    ("tasks[].retries", "Extra executions at most"),
+    ("tasks[].depends_on", "List of `{task, type}`, `type` being `hard` or `soft`"),
+    ("tasks[].estimated_ms", "By earlier runs or `estimate`; null when nothing is known"),
+    ("tasks[].slack_ms", "By how much it may be late without making the run later"),
+    ("tasks[].critical", "Whether it is on a longest path"),
+    ("levels", "Ids by level"),
+    ("critical_path.tasks", "Ids in order"),
+    ("critical_path.length_ms", "Its expected duration"),
+    ("caps.agent.value", "Agent tasks at once"),
+    ("caps.agent.bound_by", "The setting that decided it"),
+    ("caps.local.value", "Shell and code tasks at once"),
+    ("caps.local.bound_by", ""),
+    ("caps.tool.value", "Tool calls at once"),
+    ("caps.tool.bound_by", ""),
+    ("forecast.duration_ms", "The least time that critical path and caps allow; null when it is unknown"),
+    ("forecast.cost_usd", "Null when it is unknown"),
+    ("forecast.reason", "Why something is unknown"),
+    ("diagnostics[]", "As `validate --json` prints them, see [diagnostics](diagnostics.md)"),
+];
+
+const TRACE: Fields = &[
+    ("node_id", "The task"),
+    ("wave", "Its level"),
+    (
+        "status",
+        "The state that the attempt led to: `completed`, `failed`, `failed_safe`, `retrying`, `lost`, `waiting`, `cancelled`, `running`",
+    ),
+    ("model", ""),
+    ("skills_used", "Names of skills"),
+    ("input_tokens", ""),
+    ("output_tokens", ""),
+    ("cache_read_tokens", ""),
+    ("cache_write_tokens", ""),
+    ("cost_usd", "Null: unknown"),
+    ("cost_is", "`reported` by the CLI, `priced` by the table of models, `unknown`; null when nothing is metered"),
+    ("duration_ms", ""),
+    ("retries", "Failed attempts of this task before this one"),
+    ("output_summary", "The beginning of the output or of the error"),
+    ("run", ""),
+    ("attempt", "From 1"),
+    ("kind", ""),
+    ("executor", ""),
+    ("agent", ""),
+    ("started_at", ""),
+    ("finished_at", ""),
+    ("error", "`class` and `message`, or null"),
+    ("session", "Session of the agent CLI"),
+    ("simulated", ""),
+];
+
+const PS: Fields = &[
+    ("[].run", "The run's id"),
+    ("[].workflow", ""),
+    ("[].outcome", "As in the run, or `quarantined`: the journal is damaged"),
+    ("[].live", "Whether an engine owns it now"),
+    ("[].started_at", ""),
+    ("[].duration_ms", "Null while it is unfinished"),
+    ("[].tasks_done", "Tasks that have settled"),
+    ("[].tasks_total", ""),
+    ("[].reason", "Why it is quarantined"),
+];
+
+/// Paths of all leaves. Ids and names of tasks and outputs are shown as such, what is told as a whole is cut.
+fn walk(value: &Value, path: &str, whole: &[&str], found: &mut BTreeSet<String>) {
+    if whole.contains(&path) {
+        found.insert(path.to_owned());
+        return;
+    }
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let key = match path {
+                    "tasks" => "ID",
+                    "outputs" => "NAME",
+                    "usage" | "tasks.ID.usage" => "*",
+                    _ => key,
+                };
+                let inner = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+                walk(value, &inner, whole, found);
+            }
+        }
+        Value::Array(items) if items.first().is_some_and(Value::is_object) => {
+            items.iter().for_each(|item| walk(item, &format!("{path}[]"), whole, found));
+        }
+        _ => drop(found.insert(path.to_owned())),
+    }
+}
+
+fn printed(home: &Path, words: &[&str]) -> String {
+    let out = Command::new(env!("CARGO_BIN_EXE_raddle"))
+        .args(words)
+        .current_dir(home)
+        .env("RADDLE_HOME", home)
+        .output()
+        .unwrap();
+    String::from_utf8(out.stdout).unwrap()
+}
+
+fn told(title: &str, command: &str, document: &str, whole: &[&str], fields: Fields) -> String {
+    let mut found = BTreeSet::new();
+    let document: Value = serde_json::from_str(document).unwrap_or_else(|e| panic!("{command}: {e}"));
+    walk(&document, "", whole, &mut found);
+    let known: BTreeSet<String> = fields.iter().map(|(path, _)| (*path).to_owned()).collect();
+    let untold: Vec<_> = found.difference(&known).collect();
+    let gone: Vec<_> = known.difference(&found).collect();
+    assert!(untold.is_empty() && gone.is_empty(), "{command}: fields without a sentence: {untold:?}; gone: {gone:?}");
+    let mut text = format!("\n## {title}\n\n{command}\n\n| field | meaning |\n|---|---|\n");
+    for (path, said) in fields {
+        text.push_str(&format!("| `{path}` | {} |\n", cell(said)));
+    }
+    text
+}
+
+#[test]
+fn documents() {
+    let home = tempfile::tempdir().unwrap();
+    let workflow = r#"{"name": "example", "tasks": [
+        {"id": "a", "run": "exit 1"},
+        {"id": "b", "run": "true", "depends_on": [{"task": "a", "type": "soft"}]},
+        {"id": "c", "run": "true", "depends_on": ["a"]},
+        {"id": "d", "run": "true", "depends_on": ["b"], "level": 7}]}"#;
+    let run = printed(home.path(), &["run", workflow, "--json", "--quiet"]);
+    let plan = printed(home.path(), &["plan", workflow, "--json"]);
+    let trace = printed(home.path(), &["trace", "last"]);
+    let failed = trace.lines().find(|line| line.contains("\"failed\"")).unwrap();
+    let ps = printed(home.path(), &["ps", "--json"]);
+    let mut text =
+        format!("{MADE}# JSON documents\n\nNew fields may be added; readers should pass over what they do not know.\n");
+    let command =
+        "`run --json`, `resume --json`, `retry --json`, `skip --json` at the end, and `show --json` at any time.";
+    text.push_str(&told("A run", command, &run, &[], RUN));
+    text.push_str(&told(
+        "A plan",
+        "`plan --json`, `run --dry-run --json`.",
+        &plan,
+        &["diagnostics[]", "tasks[].depends_on"],
+        PLAN,
+    ));
+    text.push_str(&told("An attempt", "`trace`: one line per attempt.", failed, &["error"], TRACE));
+    text.push_str(&told("Runs", "`ps --json`: a list.", &ps, &[], PS));
+    page("documents.md", &text);
+}
