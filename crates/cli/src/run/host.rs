@@ -58,6 +58,16 @@ pub struct Launch {
     pub strict: bool,
 }
 
+/// From where a run is driven.
+pub enum Point {
+    /// Nothing has happened yet.
+    Beginning,
+    /// From these records on, after a person's word.
+    Records(Vec<Record>, Word),
+    /// By a changed definition: a new chapter of the same run.
+    Changed(Vec<Record>),
+}
+
 /// What happens to the run before it is driven on.
 pub enum Word {
     /// Nothing: a new run, or a plain resume.
@@ -229,18 +239,18 @@ impl Launch {
             .create_new(store::now(), &mut || clock.noise(), meta)
             .map_err(|e| journal_problem(store::UNBORN, &e))?;
         super::announce(&mut leash, &id);
-        self.drive(id, journal, Vec::new(), Word::None, &leash)
+        self.drive(id, journal, Point::Beginning, &leash)
     }
 
-    /// Drives a run whose journal is ours: a new one when there are no records yet.
-    pub fn drive(
-        self,
-        id: RunId,
-        mut journal: SqliteJournal,
-        records: Vec<Record>,
-        word: Word,
-        leash: &Leash,
-    ) -> Result<Exit, Problem> {
+    /// Drives a run whose journal is ours.
+    pub fn drive(self, id: RunId, mut journal: SqliteJournal, from: Point, leash: &Leash) -> Result<Exit, Problem> {
+        let before = match &from {
+            Point::Beginning => None,
+            Point::Records(records, _) | Point::Changed(records) => Some(store::view_of(&id, records.clone())?),
+        };
+        if let (Point::Changed(_), Some(before)) = (&from, &before) {
+            self.refuse_doubt(before)?;
+        }
         let run_dir = self.home.run_folder(&id);
         super::hold(leash, &run_dir)?;
         let mut program = self.program(&id);
@@ -248,20 +258,26 @@ impl Launch {
         let mut clock = SystemClock::default();
         let mut reporter = Reporter::new(&self.report, self.scene(&id))?;
         let admission = Admission::new(self.admission_caps(), self.mode() == ExecutionMode::Adaptive);
-        let view = if records.is_empty() { None } else { Some(store::view_of(&id, records.clone())?) };
-        if let Some(view) = view {
-            reporter.seed(view);
+        if let Some(before) = &before {
+            reporter.seed(before.clone());
         }
         let ended = {
             let mut engine = Engine::new(&mut program, &mut performer, &mut journal, &mut clock, admission);
             engine.observe(&mut reporter);
-            if records.is_empty() {
-                engine.begin(self.chapter(&id));
-                self.leave_out(&mut engine)?;
-            } else {
-                engine.load(records).map_err(|e| engine_problem(id.as_str(), &e))?;
-                engine.take_over();
-                say(&mut engine, &self.workflow, word)?;
+            match (from, &before) {
+                (Point::Records(records, word), _) => {
+                    engine.load(records).map_err(|e| engine_problem(id.as_str(), &e))?;
+                    engine.take_over();
+                    say(&mut engine, &self.workflow, word)?;
+                }
+                (Point::Changed(_), Some(before)) => {
+                    engine.begin(self.chapter(&id));
+                    self.adopt_unchanged(&mut engine, before);
+                }
+                (Point::Beginning | Point::Changed(_), _) => {
+                    engine.begin(self.chapter(&id));
+                    self.leave_out(&mut engine)?;
+                }
             }
             engine.drive()
         };
@@ -272,41 +288,20 @@ impl Launch {
         self.conclude(&id, &journal, &reporter, ending)
     }
 
-    /// Drives a run on by a changed definition: a new chapter of the same run, in which what completed under the old
-    /// one counts where neither the task nor anything it hangs on has changed.
-    pub fn drive_changed(
-        self,
-        id: RunId,
-        mut journal: SqliteJournal,
-        records: Vec<Record>,
-        leash: &Leash,
-    ) -> Result<Exit, Problem> {
-        let before = store::view_of(&id, records)?;
-        self.refuse_doubt(&before)?;
-        let run_dir = self.home.run_folder(&id);
-        super::hold(leash, &run_dir)?;
-        let mut program = self.program(&id);
-        let mut performer = self.dispatcher(&run_dir)?;
-        let mut clock = SystemClock::default();
-        let mut reporter = Reporter::new(&self.report, self.scene(&id))?;
-        let admission = Admission::new(self.admission_caps(), self.mode() == ExecutionMode::Adaptive);
-        reporter.seed(before.clone());
-        let ended = {
-            let mut engine = Engine::new(&mut program, &mut performer, &mut journal, &mut clock, admission);
-            engine.observe(&mut reporter);
-            engine.begin(self.chapter(&id));
-            for (task, from) in self.unchanged(&before) {
-                let (detail, state) = (&before.tasks[from.index()], before.run.state(from));
-                if let (Some(output), TaskState::Completed { attempt }) = (&detail.output, state) {
-                    engine.adopt(task, attempt, output.clone()).expect("a pending task can be taken over");
-                }
+    /// Takes over what completed under the old definition where neither the task nor anything it hangs on has changed.
+    fn adopt_unchanged<P, D, J, C>(&self, engine: &mut Engine<'_, P, D, J, C>, before: &RunView)
+    where
+        P: raddle_engine::program::Program,
+        D: Dispatcher,
+        J: Journal,
+        C: Clock,
+    {
+        for (task, from) in self.unchanged(before) {
+            let (detail, state) = (&before.tasks[from.index()], before.run.state(from));
+            if let (Some(output), TaskState::Completed { attempt }) = (&detail.output, state) {
+                engine.adopt(task, attempt, output.clone()).expect("a pending task can be taken over");
             }
-            engine.drive()
-        };
-        reporter.close();
-        drop(performer);
-        let ending = ended.map_err(|e| engine_problem(id.as_str(), &e))?;
-        self.conclude(&id, &journal, &reporter, ending)
+        }
     }
 
     /// A new definition does not answer what became of effectful attempts whose engine died: a person does, first.

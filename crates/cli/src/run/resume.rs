@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::begin;
 use super::closing::exit_of_finished;
-use super::host::{Launch, Word};
+use super::host::{Launch, Point, Word};
 use super::look::{document_of, print_json, unknown_task};
 use super::store::{self, Opened, journal_problem};
 use crate::args::{ContinueArgs, ReportArgs, ResumeArgs, Shape, ShapeArgs};
@@ -194,14 +194,14 @@ fn shape_of(options: &raddle_engine::snapshot::RunOptions) -> Result<Shape, Prob
 fn take_over(launch: Launch, id: RunId, word: Word, mut leash: Leash) -> Result<Exit, Problem> {
     let (journal, records) = own(&launch.home, id)?;
     super::announce(&mut leash, &id);
-    launch.drive(id, journal, records, word, &leash)
+    launch.drive(id, journal, Point::Records(records, word), &leash)
 }
 
 /// Becomes the owner and goes on by a changed definition, keeping what completed and did not change.
 fn adopt(launch: Launch, id: RunId, mut leash: Leash) -> Result<Exit, Problem> {
     let (journal, records) = own(&launch.home, id)?;
     super::announce(&mut leash, &id);
-    launch.drive_changed(id, journal, records, &leash)
+    launch.drive(id, journal, Point::Changed(records), &leash)
 }
 
 /// Owns the run's journal and has read it. Waits for an owner that is just dying, and until nothing of it is alive.
