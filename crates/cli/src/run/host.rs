@@ -227,7 +227,7 @@ impl Launch {
     }
 
     /// Starts a new run.
-    pub fn start(self, mut leash: Leash) -> Result<Exit, Problem> {
+    pub fn start(self, leash: Leash) -> Result<Exit, Problem> {
         let meta = raddle_journal::RunMeta {
             workflow: self.workflow.name.clone(),
             created_at: store::now().0,
@@ -238,12 +238,11 @@ impl Launch {
             .home
             .create_new(store::now(), &mut || clock.noise(), meta)
             .map_err(|e| journal_problem(store::UNBORN, &e))?;
-        super::announce(&mut leash, &id);
-        self.drive(id, journal, Point::Beginning, &leash)
+        self.drive(id, journal, Point::Beginning, leash)
     }
 
     /// Drives a run whose journal is ours.
-    pub fn drive(self, id: RunId, mut journal: SqliteJournal, from: Point, leash: &Leash) -> Result<Exit, Problem> {
+    pub fn drive(self, id: RunId, mut journal: SqliteJournal, from: Point, mut leash: Leash) -> Result<Exit, Problem> {
         let before = match &from {
             Point::Beginning => None,
             Point::Records(records, _) | Point::Changed(records) => Some(store::view_of(&id, records.clone())?),
@@ -252,11 +251,11 @@ impl Launch {
             self.refuse_doubt(before)?;
         }
         let run_dir = self.home.run_folder(&id);
-        super::hold(leash, &run_dir)?;
+        super::hold(&leash, &run_dir)?;
         let mut program = self.program(&id);
         let mut performer = self.dispatcher(&run_dir)?;
         let mut clock = SystemClock::default();
-        let mut reporter = Reporter::new(&self.report, self.scene(&id))?;
+        let mut reporter = Reporter::new(&self.report, self.scene(&id), leash.take_report())?;
         let admission = Admission::new(self.admission_caps(), self.mode() == ExecutionMode::Adaptive);
         if let Some(before) = &before {
             reporter.seed(before.clone());

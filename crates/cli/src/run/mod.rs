@@ -14,11 +14,10 @@ mod start;
 mod stop;
 mod store;
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use raddle_executors::warden::{self, Attachment, Leash, Role};
-use raddle_journal::RunId;
 
 use crate::exit::Exit;
 use crate::problem::Problem;
@@ -30,7 +29,7 @@ pub use start::run;
 pub use stop::stop;
 
 /// Becomes a process that may host an engine, with a warden that outlives it, and hosts one. Detached, the caller gets
-/// the run's id as soon as the run is on its way.
+/// the run's id as soon as other commands can find the run.
 fn begin(detach: bool, host: impl FnOnce(Leash) -> Result<Exit, Problem>) -> Result<Exit, Problem> {
     let attachment = if detach { Attachment::Detached } else { Attachment::Attached };
     match warden::enter(attachment).map_err(|e| Problem::io("set a warden over this process", &e))? {
@@ -48,14 +47,6 @@ fn begin(detach: bool, host: impl FnOnce(Leash) -> Result<Exit, Problem>) -> Res
                     .hint("without --detach it tells why")),
             }
         }
-    }
-}
-
-/// Tells a caller that detached which run it is. Nobody listens when the run is attached.
-fn announce(leash: &mut Leash, id: &RunId) {
-    if let Some(mut report) = leash.take_report() {
-        // A caller that is gone does not need to know.
-        let _ = write!(report, "run {id}");
     }
 }
 

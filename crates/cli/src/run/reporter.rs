@@ -1,6 +1,7 @@
 //! What a run tells while it goes on in this process: events to a file or stdout, progress to the display, and a view
 //! for the end. It reads what the engine publishes and decides nothing.
 
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::time::Instant;
 
@@ -23,6 +24,8 @@ pub struct Reporter {
     view: Option<RunView>,
     events: Option<BufWriter<Box<dyn Write>>>,
     display: Display,
+    /// Where a caller that has detached reads which run it is.
+    caller: Option<File>,
     /// Phase in which each task was last shown, so that derived changes (blocked) are shown too.
     shown: Vec<Option<Ending>>,
     /// Why events can no longer be written.
@@ -31,13 +34,13 @@ pub struct Reporter {
 
 impl Reporter {
     /// As the command line asks.
-    pub fn new(report: &ReportArgs, scene: Scene) -> Result<Self, Problem> {
+    pub fn new(report: &ReportArgs, scene: Scene, caller: Option<File>) -> Result<Self, Problem> {
         let sink: Option<Box<dyn Write>> = match report.events.as_deref() {
             None => None,
             Some("-") => Some(Box::new(std::io::stdout())),
             Some(path) => {
                 let file =
-                    std::fs::File::create(path).map_err(|e| Problem::io(format!("write events to {path}"), &e))?;
+                    File::create(path).map_err(|e| Problem::io(format!("write events to {path}"), &e))?;
                 Some(Box::new(file))
             }
         };
@@ -45,6 +48,7 @@ impl Reporter {
         Ok(Reporter {
             view: None,
             events: sink.map(BufWriter::new),
+            caller,
             shown: vec![None; scene.tasks.len()],
             display: Display::new(scene, loudness, Colour::for_stderr(false)),
             broken: None,
@@ -176,6 +180,11 @@ impl Observer for Reporter {
                 self.broken.get_or_insert(error);
             }
             self.show(record, run);
+        }
+        // Not before the first record is durable: until then there is no run that another command could find.
+        if let (Some(mut caller), Some(view)) = (self.caller.take(), &self.view) {
+            // A caller that is gone does not need to know.
+            let _ = write!(caller, "run {}", view.chapter.run);
         }
     }
 

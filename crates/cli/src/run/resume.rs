@@ -191,17 +191,15 @@ fn shape_of(options: &raddle_engine::snapshot::RunOptions) -> Result<Shape, Prob
 }
 
 /// Becomes the owner and drives the run on.
-fn take_over(launch: Launch, id: RunId, word: Word, mut leash: Leash) -> Result<Exit, Problem> {
+fn take_over(launch: Launch, id: RunId, word: Word, leash: Leash) -> Result<Exit, Problem> {
     let (journal, records) = own(&launch.home, id)?;
-    super::announce(&mut leash, &id);
-    launch.drive(id, journal, Point::Records(records, word), &leash)
+    launch.drive(id, journal, Point::Records(records, word), leash)
 }
 
 /// Becomes the owner and goes on by a changed definition, keeping what completed and did not change.
-fn adopt(launch: Launch, id: RunId, mut leash: Leash) -> Result<Exit, Problem> {
+fn adopt(launch: Launch, id: RunId, leash: Leash) -> Result<Exit, Problem> {
     let (journal, records) = own(&launch.home, id)?;
-    super::announce(&mut leash, &id);
-    launch.drive(id, journal, Point::Changed(records), &leash)
+    launch.drive(id, journal, Point::Changed(records), leash)
 }
 
 /// Owns the run's journal and has read it. Waits for an owner that is just dying, and until nothing of it is alive.

@@ -92,3 +92,16 @@ fn readers_see_a_run_that_goes_on_and_do_not_disturb_it() {
         assert!(ended.out.lines().last().is_some_and(|line| line.contains("run_finished")), "{}", ended.out);
     }
 }
+
+#[test]
+fn a_run_that_was_sent_to_the_background_can_be_found_at_once() {
+    let place = Place::new();
+    place.file("wf.yaml", "tasks: [{ id: a, run: 'until [ -e go ]; do sleep 0.01; done' }]\n");
+    for _ in 0..10 {
+        let run = place.raddle(&["run", "wf.yaml", "--detach"]).exits(0).out.trim().to_owned();
+        assert_eq!(place.show("last")["run"], *run);
+        assert_eq!(place.show(&run)["outcome"], "running");
+    }
+    place.file("go", "");
+    until("all have ended", || place.ps().iter().all(|row| row["outcome"] == "succeeded"));
+}
