@@ -39,8 +39,7 @@ impl Reporter {
             None => None,
             Some("-") => Some(Box::new(std::io::stdout())),
             Some(path) => {
-                let file =
-                    File::create(path).map_err(|e| Problem::io(format!("write events to {path}"), &e))?;
+                let file = File::create(path).map_err(|e| Problem::io(format!("write events to {path}"), &e))?;
                 Some(Box::new(file))
             }
         };
