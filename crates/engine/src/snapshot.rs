@@ -16,11 +16,25 @@ pub struct Snapshot {
     /// Whether levels wait for each other: decides whether a run with a waiting task can still move.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waves: bool,
+    /// What bounded how many tasks ran at once, by kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caps: Vec<CapRecord>,
     /// All tasks in the order of their indexes.
     pub tasks: Vec<TaskRecord>,
     /// The workflow's `outputs:`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<Vec<(String, Template)>>,
+}
+
+/// One cap.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct CapRecord {
+    /// The kinds of tasks that it counts together.
+    pub kinds: Vec<String>,
+    /// At most so many at once.
+    pub value: u32,
+    /// The setting that decided it.
+    pub bound_by: String,
 }
 
 /// Options of the command that shaped the run; a resume uses them again.
@@ -123,7 +137,7 @@ impl Snapshot {
             }
         });
         let waves = workflow.mode == raddle_model::workflow::ExecutionMode::Waves;
-        Snapshot { options, waves, tasks: tasks.collect(), outputs: workflow.outputs.clone() }
+        Snapshot { options, waves, caps: Vec::new(), tasks: tasks.collect(), outputs: workflow.outputs.clone() }
     }
 
     /// A graph that folds the run's events to the same states; without caps and retries, which only matter to who

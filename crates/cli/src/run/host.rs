@@ -8,7 +8,7 @@ use std::sync::Arc;
 use raddle_engine::admission::{Admission, Cap};
 use raddle_engine::fact::{Chapter, Record};
 use raddle_engine::ports::{Clock, Dispatcher, Journal};
-use raddle_engine::snapshot::{RunOptions, Snapshot};
+use raddle_engine::snapshot::{CapRecord, RunOptions, Snapshot};
 use raddle_engine::task_program::{Place, TaskProgram};
 use raddle_engine::view::RunView;
 use raddle_engine::{Ending, Engine, TaskIx};
@@ -121,7 +121,8 @@ impl Launch {
 
     fn chapter(&self, run: &RunId) -> Chapter {
         let options = RunOptions { slots: self.slots(), ..self.options.clone() };
-        let snapshot = Snapshot::of(&self.workflow, options);
+        let mut snapshot = Snapshot::of(&self.workflow, options);
+        snapshot.caps = self.cap_records();
         Chapter {
             run: run.to_string(),
             workflow: self.workflow.name.clone(),
@@ -146,6 +147,20 @@ impl Launch {
             cap("shell and code tasks", &self.caps.local),
             cap("tool tasks", &self.caps.tool),
         ]
+    }
+
+    /// The same for whoever reads the run later.
+    fn cap_records(&self) -> Vec<CapRecord> {
+        let kinds: &[&[&str]] = match self.mode() {
+            ExecutionMode::Sequential => &[&["agent", "shell", "code", "tool"]],
+            _ => &[&["agent"], &["shell", "code"], &["tool"]],
+        };
+        let record = |(cap, kinds): (Cap, &&[&str])| CapRecord {
+            kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
+            value: cap.value,
+            bound_by: cap.bound_by,
+        };
+        self.admission_caps().into_iter().zip(kinds).map(record).collect()
     }
 
     /// How many attempts could have been alive at once: what the efficiency is measured against.

@@ -383,11 +383,23 @@ fn waiting_for(view: &RunView, task: TaskIx) -> String {
         .map(|(d, _)| view.snapshot.tasks[d.index()].id.as_str())
         .take(10)
         .collect();
-    if open.is_empty() {
-        let kind = &view.snapshot.tasks[task.index()].kind;
-        format!("{id} could start and waits for a free slot for {kind} tasks; {} are running.", view.run.live())
-    } else {
-        format!("{id} waits for {}.", open.join(", "))
+    if !open.is_empty() {
+        return format!("{id} waits for {}.", open.join(", "));
+    }
+    let of_kind = |kinds: &[String], t: TaskIx| kinds.contains(&view.snapshot.tasks[t.index()].kind);
+    let live = |kinds: &[String]| {
+        let tasks = (0..view.tasks.len() as u32).map(TaskIx);
+        tasks.filter(|t| of_kind(kinds, *t) && matches!(view.run.state(*t), TaskState::Running { .. })).count() as u32
+    };
+    match view.snapshot.caps.iter().find(|cap| of_kind(&cap.kinds, task)) {
+        Some(cap) if live(&cap.kinds) >= cap.value => format!(
+            "{id} could start, but {} of at most {} {} tasks are running ({}).",
+            live(&cap.kinds),
+            cap.value,
+            cap.kinds.join(" and "),
+            cap.bound_by
+        ),
+        _ => format!("{id} could start and is about to."),
     }
 }
 

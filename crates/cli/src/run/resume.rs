@@ -9,6 +9,7 @@ use raddle_engine::snapshot::Snapshot;
 use raddle_engine::view::RunView;
 use raddle_executors::warden::Leash;
 use raddle_journal::{Home, RunId, SqliteJournal};
+use raddle_model::change::diff;
 use serde_json::{Map, Value};
 
 use super::begin;
@@ -85,7 +86,7 @@ pub fn recover(launch: Launch, accept_changes: bool, detach: bool, colour: Colou
         let launch = relaunch(&home, &opened.view, launch.report, launch.strict, colour)?;
         return begin(detach, move |leash| take_over(launch, id, Word::None, leash));
     }
-    let changes = changes(&opened.view, &launch);
+    let changes = changes(&opened.view, &launch, colour);
     if !accept_changes {
         let mut problem = Problem::new(Exit::Refused, format!("the workflow has changed since run {id} began"));
         for change in changes.into_iter().take(20) {
@@ -126,24 +127,24 @@ fn latest_unfinished(launch: &Launch) -> Result<Option<Opened>, Problem> {
 }
 
 /// What became different, task by task, in words.
-fn changes(view: &RunView, launch: &Launch) -> Vec<String> {
-    let old = |id: &str| view.snapshot.tasks.iter().find(|t| t.id == id);
-    let new = |id: &str| launch.workflow.tasks.iter().find(|t| t.id == id);
-    let mut changes = Vec::new();
-    for task in &view.snapshot.tasks {
-        match new(&task.id) {
-            None => changes.push(format!("task {} is gone", task.id)),
-            Some(now) if now.hash != task.hash => changes.push(format!("task {} differs", task.id)),
-            Some(_) => {}
-        }
-    }
-    for task in launch.workflow.tasks.iter().filter(|t| old(&t.id).is_none()) {
-        changes.push(format!("task {} is new", task.id));
-    }
+fn changes(view: &RunView, launch: &Launch, colour: Colour) -> Vec<String> {
+    let before = definition_of(&view.chapter);
+    let loaded = shape_of(&options_of(view)).and_then(|shape| loading::load_definition(before, &shape, colour));
+    let old = loaded.ok().and_then(|loaded| loaded.workflow);
+    let mut changes: Vec<String> =
+        old.map(|old| diff(&old, &launch.workflow).iter().map(ToString::to_string).collect()).unwrap_or_default();
     if changes.is_empty() {
-        changes.push("something outside the tasks differs (defaults, limits, inputs, servers, outputs)".into());
+        changes.push("what it names outside its own file differs, or the old definition can no longer be read".into());
     }
     changes
+}
+
+fn definition_of(chapter: &Chapter) -> Definition {
+    Definition {
+        text: chapter.source.clone().into_bytes(),
+        name: chapter.source_name.clone(),
+        base_dir: PathBuf::from(&chapter.base_dir),
+    }
 }
 
 /// The launch of a run that exists, from what its journal holds.
@@ -151,11 +152,7 @@ fn relaunch(home: &Home, view: &RunView, report: ReportArgs, strict: bool, colou
     let chapter = &view.chapter;
     let options = options_of(view);
     let shape = shape_of(&options)?;
-    let definition = Definition {
-        text: chapter.source.clone().into_bytes(),
-        name: chapter.source_name.clone(),
-        base_dir: PathBuf::from(&chapter.base_dir),
-    };
+    let definition = definition_of(chapter);
     let (workflow, loaded) = loading::load_definition(definition, &shape, colour)?.accepted(false, colour)?;
     if workflow.hash != chapter.hash || workflow.tasks.len() != view.tasks.len() {
         return Err(Problem::new(

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use raddle_engine::snapshot::RunOptions;
-use raddle_model::workflow::{InputType, Workflow};
+use raddle_model::inputs::{Given, bind};
+use raddle_model::workflow::Workflow;
 use serde_json::{Map, Value};
 
 use super::host::Launch;
@@ -86,61 +87,23 @@ fn optimization_word(mode: raddle_model::workflow::OptimizationMode) -> &'static
     }
 }
 
-/// Values of the workflow's parameters: defaults, then the file, then `--input`, each checked against its type.
+/// Values of the workflow's parameters: defaults, then the file, then `--input`. Everything wrong with them is told.
 fn inputs(workflow: &Workflow, args: &RunArgs) -> Result<Map<String, Value>, Problem> {
-    let mut given = Map::new();
+    let mut given: Vec<(String, Given)> = Vec::new();
     if let Some(path) = &args.inputs_file {
-        given = inputs_of_file(path)?;
+        given.extend(inputs_of_file(path)?.into_iter().map(|(name, value)| (name, Given::Value(value))));
     }
-    let declared = |name: &str| workflow.inputs.iter().find(|d| d.name == name);
-    let known = || {
-        let names: Vec<&str> = workflow.inputs.iter().map(|d| d.name.as_str()).collect();
-        if names.is_empty() {
-            "the workflow declares no inputs".into()
-        } else {
-            format!("its inputs: {}", names.join(", "))
-        }
-    };
     for pair in &args.input {
         let Some((name, text)) = pair.split_once('=') else {
             return Err(Problem::usage(format!("`--input {pair}` is not NAME=VALUE")));
         };
-        let Some(declaration) = declared(name) else {
-            return Err(Problem::usage(format!("the workflow has no input `{name}`")).hint(known()));
-        };
-        let value = typed(declaration.kind, text).ok_or_else(|| {
-            Problem::usage(format!("input `{name}` is to be {}, not `{text}`", type_words(declaration.kind)))
-        })?;
-        given.insert(name.to_owned(), value);
+        given.push((name.to_owned(), Given::Text(text.to_owned())));
     }
-    let mut values = Map::new();
-    for (name, value) in given {
-        let Some(declaration) = declared(&name) else {
-            return Err(Problem::usage(format!("the workflow has no input `{name}`")).hint(known()));
-        };
-        if !fits(declaration.kind, &value) {
-            return Err(Problem::usage(format!(
-                "input `{name}` is to be {}, not {value}",
-                type_words(declaration.kind)
-            )));
-        }
-        values.insert(name, value);
-    }
-    let mut missing = Vec::new();
-    for declaration in &workflow.inputs {
-        if values.contains_key(&declaration.name) {
-            continue;
-        }
-        match &declaration.default {
-            Some(default) => drop(values.insert(declaration.name.clone(), default.clone())),
-            None => missing.push(declaration.name.as_str()),
-        }
-    }
-    match missing[..] {
-        [] => Ok(values),
-        [first, ..] => Err(Problem::usage(format!("missing input: {}", missing.join(", ")))
-            .hint(format!("give it with `--input {first}=…` or in a JSON file with `--inputs-file`"))),
-    }
+    bind(workflow, &given).map_err(|faults| {
+        let told: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+        let problem = Problem::usage(told.join("; "));
+        faults.iter().filter_map(|fault| fault.help.clone()).fold(problem, Problem::hint)
+    })
 }
 
 fn inputs_of_file(path: &PathBuf) -> Result<Map<String, Value>, Problem> {
@@ -149,35 +112,5 @@ fn inputs_of_file(path: &PathBuf) -> Result<Map<String, Value>, Problem> {
     match serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))? {
         Value::Object(values) => Ok(values),
         _ => Err(wrong("it is no JSON object".into())),
-    }
-}
-
-/// The text of a flag as a value of that type. Strings are taken as they are.
-fn typed(kind: InputType, text: &str) -> Option<Value> {
-    match kind {
-        InputType::String => Some(Value::String(text.to_owned())),
-        _ => serde_json::from_str(text).ok().filter(|value| fits(kind, value)),
-    }
-}
-
-fn fits(kind: InputType, value: &Value) -> bool {
-    match kind {
-        InputType::String => value.is_string(),
-        InputType::Integer => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0),
-        InputType::Number => value.is_number(),
-        InputType::Boolean => value.is_boolean(),
-        InputType::Array => value.is_array(),
-        InputType::Object => value.is_object(),
-    }
-}
-
-fn type_words(kind: InputType) -> &'static str {
-    match kind {
-        InputType::String => "a text",
-        InputType::Integer => "a whole number",
-        InputType::Number => "a number",
-        InputType::Boolean => "true or false",
-        InputType::Array => "a JSON list",
-        InputType::Object => "a JSON object",
     }
 }

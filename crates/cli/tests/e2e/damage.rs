@@ -103,7 +103,7 @@ fn a_changed_workflow_is_refused_and_accepted_only_on_request() {
         + "  - { id: e, depends_on: [a], run: 'echo e >> log' }\n";
     place.file("wf.yaml", &changed);
     let refused = place.raddle(&["run", "wf.yaml", "--recover"]).exits(6);
-    for said in ["changed", "task b", "task e is new", "--accept-changes"] {
+    for said in ["changed", "task b changed in run", "task e was added", "--accept-changes"] {
         assert!(refused.err.contains(said), "{said}: {}", refused.err);
     }
     assert_eq!(place.text("log"), "a\nb\nc\n", "nothing ran");

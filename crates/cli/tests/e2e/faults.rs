@@ -206,3 +206,22 @@ fn a_checkpoint_holds_what_has_been_achieved() {
     place.file("go", "");
     live.ended().exits(0);
 }
+
+#[test]
+fn why_names_the_setting_that_holds_a_task_back() {
+    let mut place = Place::new();
+    place.variable("RADDLE_DAG_EXECUTION_MAX_LOCAL", "1");
+    place.file(
+        "wf.yaml",
+        "tasks:
+          - { id: first, priority: 9, run: 'echo there > there; while test ! -e go; do sleep 0.02; done' }
+          - { id: second, run: 'true' }
+        ",
+    );
+    let live = place.start(&["run", "wf.yaml"]);
+    crate::place::until("the first task is at work", || place.work("there").exists());
+    let why = place.raddle(&["why", "last", "second"]).exits(0).out;
+    assert!(why.contains("1 of at most 1") && why.contains("dag_execution.max_local"), "{why}");
+    place.file("go", "");
+    live.ended().exits(0);
+}

@@ -79,7 +79,7 @@ impl fmt::Display for BadArguments {
 
 impl std::error::Error for BadArguments {}
 
-/// Seals the process and serves calls until stdin ends. Never returns; see [`exit`](crate::exit) for the statuses.
+/// Seals the process and serves calls until stdin ends. Never returns; see [`exit`] for the statuses.
 pub fn main(config: Config) -> ! {
     let link = Link::default();
     let status = match seal::seal(config.memory_bytes) {

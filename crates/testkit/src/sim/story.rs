@@ -243,6 +243,7 @@ impl Story {
             ..TaskRecord::default()
         };
         Snapshot {
+            caps: Vec::new(),
             options: RunOptions::default(),
             waves: self.waves,
             tasks: self.tasks.iter().enumerate().map(record).collect(),
