@@ -175,14 +175,19 @@ impl Home {
     /// The names of all runs, newest first. Folders whose run never began (killed before its first record) do not
     /// count, nor does anything that is not named like a run.
     pub fn ids(&self) -> std::io::Result<Vec<RunId>> {
+        let mut runs = self.names()?;
+        runs.retain(|run| self.has_begun(run));
+        Ok(runs)
+    }
+
+    /// The names of all folders that may be runs, newest first, at the price of one look at the folder of runs; some
+    /// may never have begun.
+    pub fn names(&self) -> std::io::Result<Vec<RunId>> {
         let entries = match std::fs::read_dir(self.runs()) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other?,
         };
-        let mut runs: Vec<RunId> = entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .filter(|run| self.has_begun(run))
-            .collect();
+        let mut runs: Vec<RunId> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
         runs.sort_unstable_by(|a, b| b.cmp(a));
         Ok(runs)
     }
@@ -204,11 +209,11 @@ impl Home {
         if name != "last" && !is_prefix(name) {
             return Err(ResolveError::NotFound);
         }
-        let mut found = self.ids().map_err(ResolveError::Io)?;
+        let mut found = self.names().map_err(ResolveError::Io)?;
         if name == "last" {
-            return found.first().copied().ok_or(ResolveError::NotFound);
+            return found.into_iter().find(|run| self.has_begun(run)).ok_or(ResolveError::NotFound);
         }
-        found.retain(|run| run.as_str().starts_with(name));
+        found.retain(|run| run.as_str().starts_with(name) && self.has_begun(run));
         match found[..] {
             [] => Err(ResolveError::NotFound),
             [run] => Ok(run),

@@ -9,7 +9,7 @@ use raddle_model::plan::{History, Past};
 use super::store::{self, Opened};
 
 /// So many runs back are looked at to find one of this workflow.
-const RUNS: usize = 200;
+const RUNS: usize = 50;
 
 /// Earlier runs in the state folder.
 pub struct Earlier;
@@ -22,7 +22,8 @@ impl crate::plan::history::History for Earlier {
 
 /// Durations and costs by task id from the latest run of a workflow of that name that ended well.
 pub fn of(home: &Home, workflow: &str) -> History {
-    let ids: Vec<RunId> = home.ids().unwrap_or_default();
+    // Every run asks, so this must not look into every folder there is.
+    let ids: Vec<RunId> = home.names().unwrap_or_default();
     let candidates = ids.into_iter().take(RUNS).filter(|id| {
         let good = |outcome: &str| matches!(outcome, "succeeded" | "degraded");
         // A run without an index entry is not worth opening for a forecast.
