@@ -63,7 +63,7 @@ fn subject(folder: &Path, how: &str) {
         "exit" => std::process::exit(42),
         _ => {}
     }
-    leash.hold(&folder.join("warden.lock")).unwrap();
+    leash.hold(folder).unwrap();
     let config = LocalConfig { signals: true, ..LocalConfig::default() };
     let mut dispatcher = LocalDispatcher::new(config).unwrap();
     dispatcher.listen(folder);
@@ -139,15 +139,15 @@ impl Running {
 fn whoever_is_killed_nobody_is_left(victim: &str) {
     let mut running = start("attached");
     let all = running.everybody();
-    let lock = running.folder.path().join("warden.lock");
-    assert!(!warden::wait_gone(&lock, Duration::from_millis(5)).unwrap(), "the lock is held");
+    let lock = running.folder.path();
+    assert!(!warden::wait_gone(lock, Duration::from_millis(5)).unwrap(), "the lock is held");
     let pid = match victim {
         "front" => running.front.id().to_string(),
         "warden" => running.warden.clone(),
         _ => running.engine.clone(),
     };
     kill("KILL", &pid);
-    assert!(warden::wait_gone(&lock, LONG).unwrap());
+    assert!(warden::wait_gone(lock, LONG).unwrap());
     if victim != "warden" {
         // The lock says that nobody is left; without the warden it is released too early.
         let engine_and_children = all.iter().filter(|pid| **pid != running.warden);
