@@ -37,7 +37,7 @@ pub struct RunArgs {
     /// Leave the terminal; the run goes on in the background.
     #[arg(long, conflicts_with = "dry_run")]
     pub detach: bool,
-    /// Exit 3 instead of waiting for a person or a quota.
+    /// Exit instead of waiting for a person or a quota. Always so in this version: nothing waits in the foreground.
     #[arg(long)]
     pub no_wait: bool,
     /// Only this task; may be repeated.
@@ -97,7 +97,7 @@ pub struct ResumeArgs {
     /// The run: an id, an unambiguous beginning of one, or `last`.
     #[arg(value_name = "RUN")]
     pub run: String,
-    /// Exit 3 instead of waiting for a person or a quota.
+    /// Exit instead of waiting for a person or a quota. Always so in this version: nothing waits in the foreground.
     #[arg(long)]
     pub no_wait: bool,
     /// Exit 4 when the run is degraded.
@@ -117,7 +117,7 @@ pub struct ContinueArgs {
     /// The task's id.
     #[arg(value_name = "TASK")]
     pub task: String,
-    /// Exit 3 instead of waiting for a person or a quota.
+    /// Exit instead of waiting for a person or a quota. Always so in this version: nothing waits in the foreground.
     #[arg(long)]
     pub no_wait: bool,
     /// Exit 4 when the run is degraded.
