@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, 
 
 use super::child::{Child, ChildId, Exit, Main, Orphan, Pipe, Pursuit, Stream};
 use super::launch::{Launch, Launched, Launcher, StartError};
-use super::tree::{Offspring, Process, descendants};
+use super::tree::{Offspring, Process, descendants, own_session};
 use crate::timers::Timers;
 
 /// A child's pipes are watched from this age on; younger ones usually end first and are read once, when dead.
@@ -101,7 +101,7 @@ impl<O: Copy> Supervisor<O> {
             sweeping: false,
             touched: Vec::new(),
             offspring: Offspring::new(),
-            own_session: rustix::process::getsid(None)?.as_raw_nonzero().get(),
+            own_session: own_session(),
             buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
             events: Vec::with_capacity(256),
             listed: Vec::new(),
