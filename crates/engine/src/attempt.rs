@@ -40,6 +40,70 @@ pub struct AttemptSpec {
     /// Folder of the run for files of attempts (logs, deps, output); exists. File names begin with
     /// [`AttemptSpec::file_stem`].
     pub run_dir: Arc<std::path::Path>,
+    /// What is demanded of whoever performs it. What cannot be provided is refused, never weakened.
+    pub demands: Demands,
+}
+
+/// Demands on the performing of an attempt. Whoever cannot meet one refuses the attempt before anything starts.
+#[derive(Debug, Clone, Default)]
+pub struct Demands {
+    /// The executor that the workflow names for the task (`worktree`, `task_tool` …); `None` is the kind's usual one.
+    pub executor: Option<Arc<str>>,
+    /// How far apart from other attempts it must be.
+    pub isolation: Isolation,
+    /// What the operating system must hold its processes to; `None`: nothing is demanded.
+    pub confinement: Option<Arc<Confinement>>,
+    /// What it may use of the machine.
+    pub resources: Resources,
+}
+
+/// Isolation levels of the contract, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Isolation {
+    /// Context and files are shared.
+    None,
+    /// A conversation of its own.
+    Context,
+    /// A process of its own.
+    #[default]
+    Process,
+    /// A container of its own.
+    Container,
+}
+
+/// What the processes of an attempt may reach. Patterns are absolute paths in which `*` stands for any part of one
+/// name and a last `/**` for everything below; none of them is expanded again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Confinement {
+    /// What may be read; `None`: everything that the user may. Empty: nothing but what programs need to run at all.
+    pub read: Option<Vec<String>>,
+    /// What may be written; `None`: everything that the user may.
+    pub write: Option<Vec<String>>,
+    /// What may be neither read nor written, whatever the others say.
+    pub deny: Vec<String>,
+    /// What may be reached by network.
+    pub network: Network,
+}
+
+/// Network access of an attempt's processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Network {
+    /// As the user.
+    #[default]
+    Full,
+    /// No sockets but those of the machine's own kind (`AF_UNIX`).
+    None,
+}
+
+/// What an attempt's processes may use of the machine; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Resources {
+    /// Memory of all its processes together, bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processors, as in `1.5`.
+    pub cpu: Option<f64>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
 }
 
 impl AttemptSpec {
@@ -86,6 +150,20 @@ pub struct AgentWork {
     pub tools: Option<Vec<String>>,
     /// JSON Schema of the answer.
     pub schema: Option<Value>,
+    /// Whose conversation it continues.
+    pub conversation: Conversation,
+}
+
+/// Whose conversation an agent's task continues.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Conversation {
+    /// A new one.
+    #[default]
+    Fresh,
+    /// One that the tasks of the run share.
+    Shared,
+    /// A fork of that session of the same CLI; the session itself is not changed.
+    Fork(String),
 }
 
 /// A call of a tool.

@@ -14,7 +14,8 @@ use raddle_model::workflow::{self, OutputFormat, ShellTask, Task, TaskKind, Work
 use serde_json::Value;
 
 use crate::attempt::{
-    AgentWork, AttemptKey, AttemptSpec, CodeWork, CostIs, Failure, ProcessWork, RawOutput, ToolWork, Usage, Work,
+    AgentWork, AttemptKey, AttemptSpec, CodeWork, Conversation, CostIs, Failure, ProcessWork, RawOutput, ToolWork,
+    Usage, Work,
 };
 use crate::program::{Context, Program};
 
@@ -236,6 +237,7 @@ impl TaskProgram {
             system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
             tools: agent.tools.clone(),
             schema: task.output_schema.clone(),
+            conversation: Conversation::Fresh,
         })
     }
 
@@ -308,6 +310,7 @@ impl Program for TaskProgram {
             timeout: task.timeout.wall,
             idle: task.timeout.idle,
             run_dir: Arc::clone(&self.place.run_dir),
+            demands: Default::default(),
         })
     }
 

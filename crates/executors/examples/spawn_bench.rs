@@ -71,6 +71,7 @@ fn dispatched(
                 timeout: Duration::from_secs(300),
                 idle: None,
                 run_dir: run_dir.clone(),
+                demands: Default::default(),
             });
             started += 1;
         }

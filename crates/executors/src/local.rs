@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use raddle_engine::admission::Pressure;
-use raddle_engine::attempt::{AttemptKey, AttemptSpec, Ended, Failure, Report, StopCause, Work};
+use raddle_engine::attempt::{
+    AttemptKey, AttemptSpec, Demands, Ended, Failure, Isolation, Report, Resources, StopCause, Work,
+};
 use raddle_engine::ports::Dispatcher;
 use raddle_engine::{FailureClass, Time};
 
@@ -156,6 +158,7 @@ impl LocalDispatcher {
     }
 
     fn begin(&mut self, spec: &AttemptSpec) -> Result<(), Failure> {
+        refuse_unmet(&spec.demands)?;
         let run_dir = self.run_dir(&spec.run_dir)?;
         let (environment, block, supervisor) = (&self.environment, &mut self.block, &mut self.supervisor);
         let means = Means { environment, block, supervisor };
@@ -342,6 +345,21 @@ impl Listener<Owner> for Desk {
     fn ready(&mut self, token: u32) {
         self.ready.push(token);
     }
+}
+
+/// Refuses what nobody here provides.
+fn refuse_unmet(demands: &Demands) -> Result<(), Failure> {
+    let refused = |what: &str| Err(Failure::new(FailureClass::Permission, format!("{what} is not available here")));
+    if demands.confinement.is_some() {
+        return refused("enforcement of permissions");
+    }
+    if demands.isolation == Isolation::Container {
+        return refused("isolation in a container");
+    }
+    if demands.resources != Resources::default() {
+        return refused("a limit on the machine's resources");
+    }
+    Ok(())
 }
 
 /// How long from now until that moment of the wall clock.

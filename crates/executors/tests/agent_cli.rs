@@ -62,7 +62,15 @@ fn run(mut work: AgentWork) -> Option<Finished> {
 }
 
 fn work(prompt: &str) -> AgentWork {
-    AgentWork { cli: String::new(), prompt: prompt.into(), model: None, system_prompt: None, tools: None, schema: None }
+    AgentWork {
+        cli: String::new(),
+        prompt: prompt.into(),
+        model: None,
+        system_prompt: None,
+        tools: None,
+        schema: None,
+        conversation: Default::default(),
+    }
 }
 
 #[test]

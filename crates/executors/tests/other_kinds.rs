@@ -82,6 +82,7 @@ fn agent(bench: &mut Bench, cli: &str, prompt: &str) -> AttemptSpec {
         system_prompt: None,
         tools: None,
         schema: None,
+        conversation: Default::default(),
     })))
 }
 

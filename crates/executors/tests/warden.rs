@@ -83,6 +83,7 @@ fn subject(folder: &Path, how: &str) {
         timeout: LONG,
         idle: None,
         run_dir: Arc::from(folder),
+        demands: Default::default(),
     });
     while std::fs::read_to_string(folder.join("pids")).unwrap_or_default().lines().count() < 3 {
         std::thread::sleep(Duration::from_millis(1));

@@ -45,6 +45,7 @@ impl Program for NoopProgram {
             timeout: Duration::from_secs(3600),
             idle: None,
             run_dir: Arc::clone(&self.run_dir),
+            demands: Default::default(),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use raddle_engine::FailureClass;
-use raddle_engine::attempt::{AgentWork, Failure};
+use raddle_engine::attempt::{AgentWork, Conversation, Failure};
 
 use super::config::{CliConfig, ConfigError, OutputBy, PromptBy};
 use super::stream::AgentStream;
@@ -163,6 +163,10 @@ impl Adapter {
             && (model.is_empty() || model.starts_with('-'))
         {
             return Err(Failure::new(FailureClass::Input, format!("`{model}` is no model's name")));
+        }
+        if work.conversation != Conversation::Fresh {
+            let told = format!("`{}` cannot continue another task's conversation here", self.name);
+            return Err(Failure::new(FailureClass::Permission, told));
         }
         match self.family {
             Family::Claude => claude::arguments(work, self.config.trust_project, &mut command)?,

@@ -16,6 +16,7 @@ fn work(prompt: &str) -> AgentWork {
         system_prompt: None,
         tools: None,
         schema: None,
+        conversation: Default::default(),
     }
 }
 

@@ -59,6 +59,7 @@ impl Bench {
             timeout: Duration::from_secs(300),
             idle: None,
             run_dir: Arc::from(self.path()),
+            demands: Default::default(),
         }
     }
 

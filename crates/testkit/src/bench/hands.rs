@@ -43,6 +43,7 @@ impl Hands {
             timeout: Duration::from_secs(300),
             idle: None,
             run_dir: Arc::clone(&self.run_dir),
+            demands: Default::default(),
         });
         self.started += 1;
     }

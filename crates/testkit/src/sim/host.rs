@@ -64,6 +64,7 @@ impl Program for SimProgram {
             timeout: Duration::from_millis(story.task(key.task).timeout_ms),
             idle: None,
             run_dir: Arc::clone(&self.run_dir),
+            demands: Default::default(),
         })
     }
 
