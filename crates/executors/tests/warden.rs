@@ -34,6 +34,11 @@ fn main() {
     {
         return self::subject(Path::new(folder), how);
     }
+    // Whoever runs the tests in the background has made them deaf for Ctrl-C, and children inherit that.
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: changes how this process takes a signal.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     for victim in ["front", "warden", "engine"] {
         whoever_is_killed_nobody_is_left(victim);
         println!("killed {victim}: ok");

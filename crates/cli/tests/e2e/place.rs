@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -103,6 +104,16 @@ impl Place {
             .env("TZ", "UTC")
             .envs(self.variables.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null());
+        // Whoever runs the tests in the background has made them deaf for Ctrl-C, and children inherit that.
+        let hear = || {
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+                // SAFETY: changes how the child takes a signal, before it runs its program.
+                unsafe { libc::signal(signal, libc::SIG_DFL) };
+            }
+            Ok(())
+        };
+        // SAFETY: `hear` only makes calls that are safe between fork and exec.
+        unsafe { command.pre_exec(hear) };
         command
     }
 
