@@ -155,15 +155,25 @@ pub struct AgentWork {
 }
 
 /// Whose conversation an agent's task continues.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Conversation {
     /// A new one.
     #[default]
     Fresh,
     /// One that the tasks of the run share.
     Shared,
-    /// A fork of that session of the same CLI; the session itself is not changed.
-    Fork(String),
+    /// A fork of a session of the same CLI; the session itself is not changed.
+    Fork(Box<Session>),
+}
+
+/// A conversation that an agent CLI keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Session {
+    /// The CLI's name for it.
+    pub id: String,
+    /// What was used in it up to its end. CLIs that count on over a continued session report sums from which this must
+    /// be taken. `cost_usd` is `None` when it cannot be known.
+    pub used: Usage,
 }
 
 /// A call of a tool.

@@ -9,7 +9,9 @@ use std::time::Duration;
 use raddle_kernel::{Attempt, Command, Event, Input, Outcome, Refusal, Run, TaskIx, Time};
 
 use crate::admission::Admission;
-use crate::attempt::{AttemptKey, ControlRequest, Ended, Failure, RawOutput, Report, StopCause, StopKind, Usage};
+use crate::attempt::{
+    AttemptKey, ControlRequest, Ended, Failure, RawOutput, Report, Session, StopCause, StopKind, Usage,
+};
 use crate::fact::{Chapter, Fact, OutputRef, Record};
 use crate::outputs::Outputs;
 use crate::ports::{Clock, Dispatcher, Journal, JournalError};
@@ -189,6 +191,12 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
     /// Takes over a completed task of the chapter before.
     pub fn adopt(&mut self, task: TaskIx, attempt: Attempt, output: OutputRef) -> Result<(), Refusal> {
         self.input(Input::Adopt { task, attempt }, |_| Fact::TaskAdopted { task, attempt, output: output.clone() })
+    }
+
+    /// Conversations of chapters before this one that tasks may continue. Called after [`Engine::load`] or
+    /// [`Engine::begin`].
+    pub fn keep_sessions(&mut self, sessions: impl IntoIterator<Item = (TaskIx, Session)>) {
+        sessions.into_iter().for_each(|(task, session)| self.outputs.keep_session(task, session));
     }
 
     /// Claims of a new owner: attempts that nobody holds any more are lost.

@@ -1,4 +1,4 @@
-//! The outputs and failure messages of settled tasks, by task. It does not know what is in them: outputs are compact
+//! The outputs, failure messages and sessions of settled tasks, by task. It does not know what is in them: outputs are compact
 //! JSON text, kept in the journal when they are large.
 
 use std::collections::HashMap;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use raddle_kernel::TaskIx;
 
+use crate::attempt::Session;
 use crate::fact::{Fact, OutputRef};
 use crate::ports::{Journal, JournalError};
 
@@ -14,16 +15,21 @@ use crate::ports::{Journal, JournalError};
 pub struct Outputs {
     values: Vec<Option<Box<OutputRef>>>,
     messages: HashMap<TaskIx, Box<str>>,
+    sessions: HashMap<TaskIx, Session>,
 }
 
 impl Outputs {
     /// For that many tasks.
     pub fn new(tasks: usize) -> Self {
-        Outputs { values: vec![None; tasks], messages: HashMap::new() }
+        Outputs { values: vec![None; tasks], messages: HashMap::new(), sessions: HashMap::new() }
     }
 
     /// Takes from a fact what concerns outputs.
     pub fn apply(&mut self, fact: &Fact) {
+        if let Fact::AttemptSucceeded { task, session: Some(id), usage, .. } = fact {
+            let used = usage.as_deref().copied().unwrap_or_default();
+            self.sessions.insert(*task, Session { id: id.to_string(), used });
+        }
         match fact {
             Fact::AttemptSucceeded { task, output, .. } | Fact::TaskAdopted { task, output, .. } => {
                 self.messages.remove(task);
@@ -50,6 +56,16 @@ impl Outputs {
             Some(OutputRef::Inline(text)) => Ok(Arc::clone(text)),
             Some(stored) => journal.load(stored),
         }
+    }
+
+    /// The agent CLI's session of the attempt that completed the task, with what that attempt alone used.
+    pub fn session(&self, task: TaskIx) -> Option<&Session> {
+        self.sessions.get(&task)
+    }
+
+    /// Takes over a session of a chapter before.
+    pub fn keep_session(&mut self, task: TaskIx, session: Session) {
+        self.sessions.entry(task).or_insert(session);
     }
 
     /// What the last failure of the task said.

@@ -1,11 +1,12 @@
 //! A run as people see it: the fold of its records with times, attempts and errors. Read by every display and every
 //! command that shows a run, live or not. It does not know whether the run is going on in this process.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use raddle_kernel::{Attempt, FailureClass, Outcome, Run, TaskIx, Time};
 
-use crate::attempt::Usage;
+use crate::attempt::{Session, Usage};
 use crate::fact::{Chapter, Fact, OutputRef, Record};
 use crate::snapshot::Snapshot;
 
@@ -32,6 +33,8 @@ pub struct RunView {
     pub used_before: Option<Usage>,
     /// Audit lines.
     pub denials: Vec<Denial>,
+    /// Sessions of agent CLIs by task id, over all chapters: a conversation outlives a changed workflow.
+    pub sessions: HashMap<String, Session>,
     /// Sequence number of the last record.
     pub seq: u64,
 }
@@ -105,6 +108,7 @@ impl RunView {
             agents_spawned: 0,
             used_before: None,
             denials: Vec::new(),
+            sessions: HashMap::new(),
             seq: record.seq,
         };
         view.fold(record)?;
@@ -130,6 +134,7 @@ impl RunView {
                 agents_spawned: self.agents_spawned,
                 used_before: sum(self.all_usage()),
                 denials: std::mem::take(&mut self.denials),
+                sessions: std::mem::take(&mut self.sessions),
                 ..next
             };
             return Ok(());
@@ -173,6 +178,11 @@ impl RunView {
                 });
             }
             Fact::AttemptSucceeded { task, output, usage, session, .. } => {
+                if let Some(id) = session {
+                    let used = usage.as_deref().copied().unwrap_or_default();
+                    let task = self.snapshot.tasks[task.index()].id.clone();
+                    self.sessions.insert(task, Session { id: id.to_string(), used });
+                }
                 let view = &mut self.tasks[task.index()];
                 view.output = Some(output.clone());
                 view.error = None;

@@ -5,7 +5,7 @@
 mod kit;
 
 use kit::Told;
-use raddle_engine::attempt::{AgentWork, AttemptSpec, CodeWork, ProcessWork, ToolWork, Work};
+use raddle_engine::attempt::{AgentWork, AttemptSpec, CodeWork, Conversation, ProcessWork, ToolWork, Work};
 use raddle_engine::{Ending, FailureClass, Outcome};
 use raddle_testkit::script::Part;
 use serde_json::{Value, json};
@@ -254,4 +254,65 @@ fn nothing_is_resolved_in_a_simulation() {
     let (ending, _) = told.run(|_, _| Part::text("ignored"));
     assert_eq!(ending, Ending::Finished(Outcome::Succeeded));
     assert_eq!(told.output("b"), "null");
+}
+
+const CONVERSATION: &str = "defaults: {retry: {max: 1, initial: 1ms}}
+tasks:
+  - {id: a, prompt: Remember PLUM.}
+  - {id: b, prompt: What was it?, depends_on: [a], context: {resume: a}}
+  - {id: c, prompt: And before that?, depends_on: [b], context: {resume: b}}
+  - {id: d, prompt: What was it?, depends_on: [a], context: {resume: a}}";
+
+#[test]
+fn a_conversation_is_continued_where_that_task_left_it() {
+    let told = Told::of(CONVERSATION);
+    let (ending, started) = told.run(|id, attempt| match (id, attempt) {
+        ("b", 1) => Part::fails(FailureClass::Exit),
+        _ => Part::text("PLUM"),
+    });
+    assert_eq!(ending, Ending::Finished(Outcome::Succeeded));
+    let continued: Vec<_> = started
+        .iter()
+        .map(|spec| match &agent(spec).conversation {
+            Conversation::Fork(s) => (spec.file_stem(), s.id.clone(), s.used.input_tokens, s.used.cost_usd),
+            other => (spec.file_stem(), format!("{other:?}"), 0, None),
+        })
+        .collect();
+    let after = |id: &str, n: u64| (format!("session {id}"), n, Some(n as f64 / 2.0));
+    for (stem, (session, tokens, cost)) in [
+        ("a.1", ("Fresh".to_owned(), 0, None)),
+        ("b.1", after("a.1", 1)),
+        ("b.2", after("a.1", 1)),
+        ("c.1", after("b.2", 2)),
+        ("d.1", after("a.1", 1)),
+    ] {
+        assert!(continued.contains(&(stem.to_owned(), session, tokens, cost)), "{stem}: {continued:?}");
+    }
+}
+
+#[test]
+fn a_conversation_that_is_not_there_is_never_begun_anew() {
+    let told = Told::of(
+        "tasks:
+  - {id: a, prompt: Remember PLUM., retry: {max: 0}}
+  - {id: b, prompt: What was it?, depends_on: [{task: a, type: soft}], context: {resume: a}}",
+    );
+    let (_, started) = told.run(|_, _| Part::fails(FailureClass::Exit));
+    assert_eq!(started.len(), 1, "nothing was asked in vain");
+    let (class, message) = told.error("b");
+    assert!(class == "input" && message.contains("conversation of a"), "{message}");
+}
+
+#[test]
+fn turns_of_a_shared_conversation_follow_each_other() {
+    let told = Told::of(
+        "tasks:
+  - {id: last, prompt: z, depends_on: [between], context: shared}
+  - {id: first, prompt: x, context: shared}
+  - {id: between, prompt: y, depends_on: [first]}",
+    );
+    let (_, started) = told.run(|_, _| Part::text("said"));
+    let of = |id: &str| agent(started.iter().find(|s| &*s.task_id == id).unwrap()).conversation.clone();
+    assert_eq!((of("first"), of("between")), (Conversation::Fresh, Conversation::Fresh));
+    assert!(matches!(of("last"), Conversation::Fork(session) if session.id == "session first.1"));
 }

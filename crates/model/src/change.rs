@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::workflow::{Task, TaskKind, Workflow};
+use crate::workflow::{AgentContext, Task, TaskKind, Workflow};
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +110,7 @@ fn task_keys(old_workflow: &Workflow, old: &Task, new_workflow: &Workflow, new: 
         ("isolation", old.isolation != new.isolation),
     ];
     let mut keys: Vec<_> = differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect();
-    let (before, after) = (body(&old.kind), body(&new.kind));
+    let (before, after) = (body(old_workflow, &old.kind), body(new_workflow, &new.kind));
     if old.kind_name() == new.kind_name() {
         keys.extend(before.iter().zip(&after).filter(|(a, b)| a != b).map(|((key, _), _)| *key));
     }
@@ -118,7 +118,7 @@ fn task_keys(old_workflow: &Workflow, old: &Task, new_workflow: &Workflow, new: 
 }
 
 /// The keys of a kind with what was written under them, comparable between workflows.
-fn body(kind: &TaskKind) -> Vec<(&'static str, String)> {
+fn body(workflow: &Workflow, kind: &TaskKind) -> Vec<(&'static str, String)> {
     match kind {
         TaskKind::Agent(agent) => vec![
             ("agent", format!("{:?}", (&agent.agent, &agent.cli, &agent.system_prompt, &agent.tools))),
@@ -126,6 +126,10 @@ fn body(kind: &TaskKind) -> Vec<(&'static str, String)> {
             ("model", format!("{:?}", agent.model)),
             ("skills", format!("{:?}", agent.skills)),
             ("inputs", agent.append_inputs.to_string()),
+            ("context", {
+                let shares = matches!(agent.context, AgentContext::Shared(_));
+                format!("{:?}", (shares, agent.context.after().map(|task| &workflow.tasks[task as usize].id)))
+            }),
         ],
         TaskKind::Tool(tool) => {
             vec![("tool", format!("{}:{}", tool.server, tool.tool)), ("arguments", tool.arguments.written())]

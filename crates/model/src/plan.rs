@@ -173,6 +173,7 @@ fn planned<'w>(
         model,
         isolation: match task.isolation {
             Isolation::None => "none",
+            Isolation::Context => "context",
             Isolation::Process => "process",
         },
         timeout_ms: u64::try_from(task.timeout.shown.as_millis()).unwrap_or(u64::MAX),

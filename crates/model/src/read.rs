@@ -1,6 +1,7 @@
 //! Text to workflow, or to everything that is wrong with it: the way through syntax, keys, references and graph. It
 //! does not know files; whoever calls it brings texts.
 
+mod conversations;
 mod fields;
 mod header;
 mod kinds;
@@ -122,6 +123,7 @@ impl<'c> Reading<'c, '_> {
         self.sink.task = None;
         self.edges(root, &names, &mut drafts);
         let levels = self.graph(&mut drafts);
+        self.conversations(&drafts, &mut tasks);
         let outputs = self.outputs(root, &names);
         if self.sink.errors() > 0 || tasks.iter().any(Option::is_none) {
             return None;

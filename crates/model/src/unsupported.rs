@@ -51,12 +51,9 @@ const VALUES: &[(Place, &str, &str)] = &[
     (Task, "on_exhausted", "human"),
     (Task, "on_exhausted", "…"),
     (Task, "on_doubt", "compensate"),
-    (Task, "isolation", "context"),
     (Task, "isolation", "container"),
     (Task, "executor", "worktree"),
     (Task, "executor", "task_tool"),
-    (Task, "context", "shared"),
-    (Task, "context", "…"),
 ];
 
 /// Stands for any mapping in [`VALUES`].

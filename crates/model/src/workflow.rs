@@ -208,6 +208,32 @@ pub struct AgentTask {
     pub system_prompt: Option<String>,
     /// Tools the definition or the task grants; `None` leaves the CLI's default.
     pub tools: Option<Vec<String>>,
+    /// Whose conversation it continues.
+    pub context: AgentContext,
+}
+
+/// `context:` of an agent task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AgentContext {
+    /// A new conversation.
+    #[default]
+    Fresh,
+    /// The one conversation of the workflow's tasks that say so, for each agent CLI. The task whose turn comes before
+    /// this one's; `None` for the first, and where an executor holds the conversation itself.
+    Shared(Option<TaskIndex>),
+    /// A continuation of that task's conversation; other continuations of it are not seen.
+    Resume(TaskIndex),
+}
+
+impl AgentContext {
+    /// The task whose conversation must exist.
+    pub fn after(self) -> Option<TaskIndex> {
+        match self {
+            AgentContext::Fresh => None,
+            AgentContext::Shared(after) => after,
+            AgentContext::Resume(task) => Some(task),
+        }
+    }
 }
 
 /// `tool:` and `arguments:`.
@@ -308,6 +334,7 @@ pub struct Estimate {
 #[expect(missing_docs, reason = "the contract's own words")]
 pub enum Isolation {
     None,
+    Context,
     Process,
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use raddle_engine::Time;
 use raddle_engine::admission::Pressure;
 use raddle_engine::attempt::{
-    AttemptKey, AttemptSpec, ControlRequest, Ended, Failure, RawOutput, Report, StopCause, StopKind,
+    AttemptKey, AttemptSpec, ControlRequest, CostIs, Ended, Failure, RawOutput, Report, StopCause, StopKind, Usage,
+    Work,
 };
 use raddle_engine::ports::{Clock, Dispatcher};
 use raddle_kernel::FailureClass;
@@ -107,11 +108,22 @@ impl<'a> Scripted<'a> {
     fn end_after(&mut self, after_ms: u64, key: AttemptKey, epoch: u32, result: Result<RawOutput, Failure>) {
         self.report_after(after_ms, Report::Ended(Ended { key, epoch, result, usage: None, session: None }));
     }
+
+    /// An agent's attempt: its CLI names a session and what was used, one token in and half a dollar.
+    fn agent_ends(&mut self, after_ms: u64, spec: &AttemptSpec, result: Result<RawOutput, Failure>) {
+        let used = Usage { input_tokens: 1, cost_usd: Some(0.5), cost_is: CostIs::Reported, ..Usage::default() };
+        let session = Some(format!("session {}", spec.file_stem()));
+        let ended = Ended { key: spec.key, epoch: spec.epoch, result, usage: Some(used), session };
+        self.report_after(after_ms, Report::Ended(ended));
+    }
 }
 
 impl Dispatcher for Scripted<'_> {
     fn start(&mut self, spec: AttemptSpec) {
         match (self.author)(&spec) {
+            Part::Ends(after_ms, result) if matches!(spec.work, Work::Agent(_)) => {
+                self.agent_ends(after_ms, &spec, result);
+            }
             Part::Ends(after_ms, result) => self.end_after(after_ms, spec.key, spec.epoch, result),
             Part::Hangs(stop_ms) => {
                 self.live.insert(spec.key, (spec.epoch, stop_ms));

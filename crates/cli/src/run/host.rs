@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use raddle_engine::admission::{Admission, Cap};
+use raddle_engine::attempt::Session;
 use raddle_engine::fact::{Chapter, Record};
 use raddle_engine::ports::{Clock, Dispatcher, Journal};
 use raddle_engine::snapshot::{CapRecord, RunOptions, Snapshot};
@@ -281,11 +282,13 @@ impl Launch {
             match (from, &before) {
                 (Point::Records(records, word), _) => {
                     engine.load(records).map_err(|e| engine_problem(id.as_str(), &e))?;
+                    engine.keep_sessions(before.iter().flat_map(|before| self.sessions(before)));
                     engine.take_over();
                     say(&mut engine, &self.workflow, word)?;
                 }
                 (Point::Changed(_), Some(before)) => {
                     engine.begin(self.chapter(&id));
+                    engine.keep_sessions(self.sessions(before));
                     self.adopt_unchanged(&mut engine, before);
                 }
                 (Point::Beginning | Point::Changed(_), _) => {
@@ -300,6 +303,12 @@ impl Launch {
         drop(performer);
         let ending = ended.map_err(|e| engine_problem(id.as_str(), &e))?;
         self.conclude(&id, &journal, &reporter, ending)
+    }
+
+    /// The conversations of a run's tasks, as this definition numbers the tasks.
+    fn sessions(&self, before: &RunView) -> Vec<(TaskIx, Session)> {
+        let tasks = (0u32..).zip(&self.workflow.tasks);
+        tasks.filter_map(|(n, task)| Some((TaskIx(n), before.sessions.get(&task.id)?.clone()))).collect()
     }
 
     /// Takes over what completed under the old definition where neither the task nor anything it hangs on has changed.

@@ -164,9 +164,16 @@ impl Adapter {
         {
             return Err(Failure::new(FailureClass::Input, format!("`{model}` is no model's name")));
         }
-        if work.conversation != Conversation::Fresh {
-            let told = format!("`{}` cannot continue another task's conversation here", self.name);
-            return Err(Failure::new(FailureClass::Permission, told));
+        if let Conversation::Fork(session) = &work.conversation
+            && (session.id.is_empty() || session.id.starts_with('-'))
+        {
+            return Err(Failure::new(FailureClass::Input, format!("`{}` is no session's name", session.id)));
+        }
+        if work.conversation == Conversation::Shared
+            || work.conversation != Conversation::Fresh && self.family == Family::Plain
+        {
+            let told = format!("`{}` cannot continue another task's conversation", self.name);
+            return Err(Failure::new(FailureClass::Input, told));
         }
         match self.family {
             Family::Claude => claude::arguments(work, self.config.trust_project, &mut command)?,
@@ -190,7 +197,11 @@ impl Adapter {
 
     /// A reader for what that command will say.
     pub fn stream(&self, work: &AgentWork) -> AgentStream {
-        AgentStream::new(self.output, work.schema.is_some())
+        let before = match &work.conversation {
+            Conversation::Fork(session) => Some(session.used),
+            Conversation::Fresh | Conversation::Shared => None,
+        };
+        AgentStream::new(self.output, work.schema.is_some(), before)
     }
 
     fn plain_arguments(&self, work: &AgentWork, command: &mut AgentCommand) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use raddle_engine::FailureClass;
-use raddle_engine::attempt::{AgentWork, CostIs, Failure, RawOutput, Usage};
+use raddle_engine::attempt::{AgentWork, Conversation, CostIs, Failure, RawOutput, Usage};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -76,6 +76,10 @@ pub(crate) fn arguments(work: &AgentWork, trust_project: bool, command: &mut Age
     let mut add = |arguments: &[&str]| argv.extend(arguments.iter().map(|a| (*a).to_owned()));
     add(&["-p", "--output-format", "stream-json", "--verbose", "--strict-mcp-config"]);
     add(&["--setting-sources", if trust_project { "user,project,local" } else { "user" }]);
+    if let Conversation::Fork(session) = &work.conversation {
+        // Otherwise a continued session keeps its first system prompt and takes no other.
+        add(&["--resume", &session.id, "--fork-session", "--system-prompt-snapshot", "off"]);
+    }
     if let Some(model) = &work.model {
         add(&["--model", model]);
     }
@@ -243,7 +247,7 @@ impl Reader {
 
     /// The verdict: an answer only if a result was seen, it is no error, and the process ended well.
     pub(crate) fn finish(self, end: &End<'_>) -> Finished {
-        let usage = self.result.as_ref().and_then(usage);
+        let usage = self.result.as_ref().and_then(|result| usage(result, end.before));
         let result = match self.result {
             None => Err(verdict::without_result(end)),
             Some(result) if result.is_error != Some(false) => Err(failure(&result, end)),
@@ -298,16 +302,25 @@ fn failure(result: &ResultLine, end: &End<'_>) -> Failure {
             let shown = status.map_or(String::new(), |s| format!(" {s}"));
             (verdict::by_status(status, words), format!("the agent's provider answered with an error{shown}"))
         }
-        _ => (FailureClass::Exit, format!("the agent ended with `{}`", verdict::cut(subtype))),
+        _ => (verdict::by_status(None, &errors), format!("the agent ended with `{}`", verdict::cut(subtype))),
     };
     let words = verdict::cut(words);
     Failure::new(class, if words.is_empty() { what } else { format!("{what}: {words}") })
 }
 
-/// `usage` of the result; never a sum over messages, which repeat one another's numbers.
-fn usage(result: &ResultLine) -> Option<Usage> {
+/// `usage` of the result; never a sum over messages, which repeat one another's numbers. Tokens are those of this
+/// process, but the cost runs on over a continued session: what it was before is taken off.
+fn usage(result: &ResultLine, before: Option<Usage>) -> Option<Usage> {
     let tokens = |name: &str| result.usage.as_ref().and_then(|u| u.get(name)).and_then(Value::as_u64);
-    let cost_usd = result.total_cost_usd.filter(|c| c.is_finite() && *c >= 0.0);
+    let total = result.total_cost_usd.filter(|c| c.is_finite() && *c >= 0.0);
+    let cost_usd = match before {
+        None => total,
+        // A total that is smaller than what it continues has been counted anew.
+        Some(before) => {
+            let earlier = before.cost_usd;
+            total.zip(earlier).map(|(total, earlier)| if total < earlier { total } else { total - earlier })
+        }
+    };
     if result.usage.is_none() && cost_usd.is_none() {
         return None;
     }

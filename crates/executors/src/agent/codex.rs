@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use raddle_engine::FailureClass;
-use raddle_engine::attempt::{AgentWork, CostIs, Failure, RawOutput, Usage};
+use raddle_engine::attempt::{AgentWork, Conversation, CostIs, Failure, RawOutput, Usage};
 use serde::Deserialize;
 
 use super::stream::{End, Finished};
@@ -35,9 +35,12 @@ pub(crate) fn arguments(work: &AgentWork, command: &mut AgentCommand) -> Result<
     }
     let argv = &mut command.argv;
     let mut add = |arguments: &[&str]| argv.extend(arguments.iter().map(|a| (*a).to_owned()));
+    add(&["exec"]);
+    if let Conversation::Fork(_) = work.conversation {
+        add(&["fork"]);
+    }
     // Without the setting it waits five seconds at its end for its statistics to be taken.
-    // `-` is the prompt on stdin.
-    add(&["exec", "-", "--json", "--skip-git-repo-check", "-c", "analytics.enabled=false"]);
+    add(&["--json", "--skip-git-repo-check", "-c", "analytics.enabled=false"]);
     if let Some(model) = &work.model {
         add(&["-m", model]);
     }
@@ -46,6 +49,11 @@ pub(crate) fn arguments(work: &AgentWork, command: &mut AgentCommand) -> Result<
         let bytes = schema.to_string().into_bytes();
         command.files.push(AttachedFile { argument: argv.len() - 1, suffix: "schema.json", bytes });
     }
+    if let Conversation::Fork(session) = &work.conversation {
+        command.argv.push(session.id.clone());
+    }
+    // The prompt is on stdin.
+    command.argv.push("-".to_owned());
     command.stdin = match &work.system_prompt {
         Some(system) if !system.trim().is_empty() => format!("{}\n\n{}", system.trim_end(), work.prompt).into_bytes(),
         _ => work.prompt.clone().into_bytes(),
@@ -163,6 +171,25 @@ impl Reader {
                 }
             },
         };
-        Finished { result, usage: self.usage, session: self.session, denials: Vec::new() }
+        // The thread's sums run on when it is continued.
+        let usage = match (self.usage, end.before) {
+            (Some(total), Some(before)) => Some(since(total, before)),
+            (usage, _) => usage,
+        };
+        Finished { result, usage, session: self.session, denials: Vec::new() }
+    }
+}
+
+/// What came after `before`; sums that are smaller than it have been counted anew.
+fn since(total: Usage, before: Usage) -> Usage {
+    if total.input_tokens < before.input_tokens || total.output_tokens < before.output_tokens {
+        return total;
+    }
+    Usage {
+        input_tokens: total.input_tokens - before.input_tokens,
+        output_tokens: total.output_tokens - before.output_tokens,
+        cache_read_tokens: total.cache_read_tokens.saturating_sub(before.cache_read_tokens),
+        cache_write_tokens: total.cache_write_tokens.saturating_sub(before.cache_write_tokens),
+        ..total
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct End<'a> {
     pub(crate) stdout_head: &'a str,
     /// Whether the answer must be structured.
     pub(crate) schema: bool,
+    /// What had been used in the conversation before it was continued.
+    pub(crate) before: Option<Usage>,
 }
 
 #[derive(Debug)]
@@ -70,18 +72,19 @@ pub struct AgentStream {
     lines: Lines,
     head: Vec<u8>,
     schema: bool,
+    before: Option<Usage>,
     too_long: bool,
 }
 
 impl AgentStream {
-    pub(crate) fn new(output: OutputBy, schema: bool) -> Self {
+    pub(crate) fn new(output: OutputBy, schema: bool, before: Option<Usage>) -> Self {
         let reader = match output {
             OutputBy::Text => Reader::Plain(plain::Reader::text()),
             OutputBy::Json => Reader::Plain(plain::Reader::json()),
             OutputBy::ClaudeStream => Reader::Claude(Box::default()),
             OutputBy::CodexStream => Reader::Codex(Box::default()),
         };
-        AgentStream { reader, lines: Lines::new(MAX_LINE_BYTES), head: Vec::new(), schema, too_long: false }
+        AgentStream { reader, lines: Lines::new(MAX_LINE_BYTES), head: Vec::new(), schema, before, too_long: false }
     }
 
     /// Bytes of stdout, cut anywhere. Returns what is worth showing now: the last line of the agent's words or its
@@ -105,7 +108,7 @@ impl AgentStream {
     /// The process is gone and stdout is read to its end.
     pub fn finish(mut self, exit: Exit, stderr_tail: &str) -> Finished {
         let head = String::from_utf8_lossy(&self.head);
-        let end = End { exit, stderr_tail, stdout_head: &head, schema: self.schema };
+        let end = End { exit, stderr_tail, stdout_head: &head, schema: self.schema, before: self.before };
         if self.too_long {
             let failure = Failure::new(FailureClass::Output, "the agent CLI's output is larger than 64 MB");
             return Finished { result: Err(failure), usage: None, session: None, denials: Vec::new() };

@@ -335,7 +335,8 @@ fn codex_answers_with_its_last_message_of_a_completed_turn() {
     let mut w = work("-p do it");
     (w.model, w.schema, w.system_prompt) = (Some("gpt-5".into()), Some(json!({"type": "object"})), Some("S\n".into()));
     let command = codex.command(&w).expect("a command");
-    assert_eq!(command.argv[..4], ["codex", "exec", "-", "--json"]);
+    assert_eq!(command.argv[..3], ["codex", "exec", "--json"]);
+    assert_eq!(command.argv.last().map(String::as_str), Some("-"), "the prompt is on stdin");
     assert_eq!((option(&command, "-m"), &command.stdin[..]), (Some("gpt-5"), &b"S\n\n-p do it"[..]));
     assert_eq!(command.argv[command.files[0].argument - 1], "--output-schema");
     let read = |lines: &[&str], exit: Exit, schema: bool| {

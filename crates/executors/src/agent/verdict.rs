@@ -54,7 +54,16 @@ pub(crate) fn by_status(status: Option<u64>, words: &str) -> FailureClass {
 fn by_words(words: &str) -> Option<FailureClass> {
     let words = words.to_ascii_lowercase();
     let says = |phrases: &[&str]| phrases.iter().any(|p| words.contains(p));
-    if says(&["not logged in", "please run /login", "invalid api key", "authentication_error", "401 unauthorized"]) {
+    if says(&["no conversation found with session id", "no rollout found for thread", "session not found"]) {
+        // The conversation that was to be continued is gone; nothing else may stand in for it.
+        Some(FailureClass::Input)
+    } else if says(&[
+        "not logged in",
+        "please run /login",
+        "invalid api key",
+        "authentication_error",
+        "401 unauthorized",
+    ]) {
         Some(FailureClass::Auth)
     } else if says(&["usage limit", "rate limit", "rate_limit", "hit your limit", "429 too many requests", "quota"]) {
         Some(FailureClass::Quota)

@@ -167,7 +167,8 @@ pub(super) fn isolation(node: &Node<'_>, sink: &mut Sink<'_>) -> Option<Isolatio
     if unsupported::value(Place::Task, "isolation", word, node.span, sink) {
         return None;
     }
-    fields::choice("isolation", node, &[("none", Isolation::None), ("process", Isolation::Process)], sink)
+    let words = [("none", Isolation::None), ("context", Isolation::Context), ("process", Isolation::Process)];
+    fields::choice("isolation", node, &words, sink)
 }
 
 fn limits(node: &Node<'_>, header: &mut Header, sink: &mut Sink<'_>) {

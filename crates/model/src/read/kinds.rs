@@ -11,7 +11,7 @@ use crate::references::{self, Names, Use};
 use crate::syntax::{Data, Entry, Node, Span};
 use crate::template::Template;
 use crate::unsupported::{self, Place};
-use crate::workflow::{AgentTask, CodeTask, ShellTask, ToolTask};
+use crate::workflow::{AgentContext, AgentTask, CodeTask, ShellTask, ToolTask};
 
 /// A task's keys and what they may refer to.
 pub(super) struct Body<'a, 'n, 'c, 't> {
@@ -76,12 +76,10 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
             None => definition.model.clone().or_else(|| self.header.defaults.model.clone()),
         };
         let quiet = self.get("inputs").is_some_and(|node| self.no_inputs(node));
-        if let Some(node) = self.get("context") {
-            let word = node.text().unwrap_or(if matches!(node.data, Data::Map(_)) { unsupported::MAPPING } else { "" });
-            if !unsupported::value(Place::Task, "context", word, node.span, &mut self.cx.sink) {
-                fields::choice("context", node, &[("fresh", ())], &mut self.cx.sink);
-            }
-        }
+        let context = match self.get("context") {
+            Some(node) => self.conversation(node)?,
+            None => AgentContext::Fresh,
+        };
         Some(AgentTask {
             agent: agent.to_owned(),
             cli,
@@ -91,7 +89,43 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
             skills: self.skills(&definition.skills)?,
             system_prompt: definition.system_prompt,
             tools: definition.tools,
+            context,
         })
+    }
+
+    /// `fresh`, `shared` or `{resume: task}`. Who may continue whom is judged when all tasks are known.
+    fn conversation(&mut self, node: &'a Node<'n>) -> Option<AgentContext> {
+        let Data::Map(entries) = &node.data else {
+            let words = [("fresh", AgentContext::Fresh), ("shared", AgentContext::Shared(None))];
+            return fields::choice("context", node, &words, &mut self.cx.sink);
+        };
+        let mut target = None;
+        for entry in entries {
+            match &*entry.key {
+                "resume" => target = Some(&entry.value),
+                _ => keys::unknown(entry, "`context` of an agent task", &[&["resume"]], &mut self.cx.sink),
+            }
+        }
+        let Some(target) = target else {
+            self.cx
+                .sink
+                .error("missing-key", node.span, "`context` does not say whose conversation is continued")
+                .help("write `context: {resume: TASK}`, `context: shared` or `context: fresh`");
+            return None;
+        };
+        let name = fields::text("resume", target, &mut self.cx.sink)?;
+        let Some(task) = self.names.tasks.get(name).copied() else {
+            let near = self.cx.sink.nearest(name, self.names.tasks.keys().copied());
+            let message = format!("`resume` names {}, which is no task", quoted(name));
+            let note = self.cx.sink.error("bad-reference", target.span, message);
+            match near {
+                Some(near) => note.help(format!("did you mean {}?", quoted(near))),
+                None => note.help("name an agent task that comes before"),
+            };
+            return None;
+        };
+        self.uses.push(Use { target: task, span: target.span });
+        Some(AgentContext::Resume(task))
     }
 
     fn unknown_agent(&mut self, agent: &str, span: Span) {

@@ -223,7 +223,6 @@ fn what_is_not_built_is_refused_by_name() {
         ("run: x, on_doubt: compensate", "on_doubt: compensate"),
         ("run: x, isolation: container", "isolation: container"),
         ("prompt: x, executor: worktree", "executor: worktree"),
-        ("prompt: x, context: {resume: a}", "context: …"),
         ("approve: 'Ship it?', expires: 1h", "approve"),
         ("workflow: sub.yaml, inputs: {n: 1}", "workflow"),
         ("aggregate: all", "aggregate"),
@@ -355,4 +354,28 @@ fn a_file_of_nothing_but_faults_is_soon_judged() {
         assert!(parsed.diagnostics.iter().any(|d| d.code == "too-many"));
         assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     }
+}
+
+#[test]
+fn conversations_are_continued_by_those_who_can() {
+    let told_of = |tasks: &str| told(&read(&format!("agents: {{k: {{cli: codex}}}}\ntasks: [{tasks}]")));
+    let good = "{id: a, prompt: x}, {id: b, depends_on: [a], prompt: x, context: {resume: a}}";
+    assert_eq!(told_of(good), "");
+    for (tasks, words) in [
+        ("{id: a, run: x}, {id: b, depends_on: [a], prompt: x, context: {resume: a}}", "no agent task"),
+        ("{id: a, agent: k}, {id: b, depends_on: [a], prompt: x, context: {resume: a}}", "same agent CLI"),
+        ("{id: a, prompt: x}, {id: b, prompt: x, context: {resume: a}}", "does not come before"),
+        ("{id: a, prompt: x}, {id: b, prompt: x, context: {resume: aa}}", "did you mean"),
+        ("{id: a, prompt: x}, {id: b, prompt: x, context: {resumes: a}}", "`resume`"),
+        ("{id: a, prompt: x, context: shared}, {id: b, prompt: x, context: shared}", "neither comes first"),
+        ("{id: a, prompt: x, context: old}", "fresh"),
+    ] {
+        assert!(told_of(tasks).contains(words), "{tasks}: {}", told_of(tasks));
+    }
+    let shared = workflow(
+        "tasks: [{id: b, depends_on: [m], prompt: x, context: shared}, {id: m, run: x, depends_on: [a]},
+                 {id: a, prompt: x, context: shared}]",
+    );
+    let TaskKind::Agent(agent) = &shared.tasks[0].kind else { panic!("an agent") };
+    assert_eq!(agent.context, crate::workflow::AgentContext::Shared(Some(2)));
 }
