@@ -54,7 +54,7 @@ fn dispatch(command: Command, colour: Colour) -> Result<Exit, Problem> {
         Command::Executors(args) => match args.action {
             None => executors::compare(args.json, colour),
             Some(ExecutorsAction::Compare { json }) => executors::compare(json || args.json, colour),
-            Some(ExecutorsAction::Select(_)) => Err(unbuilt("executors select", "chooses an executor by demands")),
+            Some(ExecutorsAction::Select(select)) => executors::select(&select, colour),
         },
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions(args) => completions(args.shell),

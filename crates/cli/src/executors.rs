@@ -1,9 +1,13 @@
 //! `raddle executors`: the executors with their fixed properties, effective settings and availability on this
-//! machine. It does not know how they perform tasks.
+//! machine, and the choice among them. It does not know how they perform tasks.
 
+use raddle_engine::executor::Capabilities;
+use raddle_engine::select::{self, Candidate, Needs};
 use raddle_executors::agent::Adapters;
+use raddle_executors::registry::{self, Machine};
 use serde::Serialize;
 
+use crate::args::SelectArgs;
 use crate::config::{Configuration, Entry, Value};
 use crate::exit::Exit;
 use crate::problem::Problem;
@@ -13,19 +17,12 @@ use crate::{programs, project};
 /// One executor.
 #[derive(Debug, Serialize)]
 struct Row {
-    name: &'static str,
+    #[serde(flatten)]
+    what: Capabilities,
     available: bool,
     reason: Option<String>,
-    token_overhead_per_task: u64,
-    max_parallelism: Option<u32>,
-    practical_max: u32,
+    /// How many of its tasks run at once, by the configuration.
     pool: u32,
-    isolation: &'static str,
-    shared_context: bool,
-    true_isolation: bool,
-    output_format: &'static str,
-    cleanup: &'static str,
-    best_for: &'static str,
     /// What the configuration says about it, with where each value came from.
     settings: Vec<Setting>,
 }
@@ -37,79 +34,55 @@ struct Setting {
     origin: String,
 }
 
-const NOT_BUILT: &str = "not built yet";
+/// The keys of an executor that are shown, with their defaults. The first one that is a number is its pool.
+fn shown(executor: &str) -> (&'static str, Vec<(&'static str, serde_json::Value)>) {
+    match executor {
+        "process" => ("process", vec![("max_processes", 10.into()), ("output_format", "json".into())]),
+        "worktree" => (
+            "worktree",
+            vec![("branch_prefix", "dag/".into()), ("max_worktrees", 5.into()), ("auto_merge", false.into())],
+        ),
+        "task_tool" => ("task_tool", vec![("session_cli", "claude".into())]),
+        _ => ("", Vec::new()),
+    }
+}
 
+/// All executors as they are configured and available here.
 fn rows(configuration: &Configuration, adapters: &Adapters) -> Vec<Row> {
-    let claude = adapters.get("claude").map_or("claude", |adapter| adapter.program());
-    let found = programs::find(claude).is_some();
-    let count = |key: &str, path: &[&str], default| {
-        let (n, origin) = configuration.count(path, default);
-        (n, Setting { key: key.to_owned(), value: n.into(), origin: origin.to_string() })
+    candidates(configuration, adapters).into_iter().map(|candidate| row(configuration, candidate)).collect()
+}
+
+/// All executors with their availability here.
+fn candidates(configuration: &Configuration, adapters: &Adapters) -> Vec<Candidate> {
+    let program = |cli: &str| adapters.get(cli).map_or_else(|_| cli.to_owned(), |a| a.program().to_owned());
+    let session = configuration.text(&["executors", "task_tool", "session_cli"]).unwrap_or("claude");
+    registry::builtin(&Machine {
+        has_program: &|word| programs::find(word).is_some(),
+        agent_program: &program("claude"),
+        session_program: &program(session),
+    })
+}
+
+fn row(configuration: &Configuration, Candidate { capabilities: what, unavailable }: Candidate) -> Row {
+    let (section, keys) = shown(&what.name);
+    let settings: Vec<Setting> = keys
+        .into_iter()
+        .map(|(key, default)| {
+            let entry = configuration.get(&["executors", section, key]);
+            Setting {
+                key: format!("executors.{section}.{key}"),
+                value: entry.map_or(default, json),
+                origin: entry.map_or_else(|| "default".to_owned(), |entry| entry.origin.to_string()),
+            }
+        })
+        .collect();
+    let configured = settings.iter().find_map(|setting| setting.value.as_u64());
+    let pool = match configured.and_then(|n| u32::try_from(n).ok()) {
+        Some(pool) => pool,
+        None if &*what.name == "local" => project::max_local(configuration),
+        None => what.practical_max,
     };
-    let (processes, processes_setting) = count("max_processes", &["executors", "process", "max_processes"], 10);
-    let (worktrees, worktrees_setting) = count("max_worktrees", &["executors", "worktree", "max_worktrees"], 5);
-    let other = |section: &str, key: &str, default: serde_json::Value| {
-        let entry = configuration.get(&["executors", section, key]);
-        Setting {
-            key: key.to_owned(),
-            value: entry.map_or(default, json),
-            origin: entry.map_or_else(|| "default".to_owned(), |entry| entry.origin.to_string()),
-        }
-    };
-    vec![
-        Row {
-            name: "process",
-            available: found,
-            reason: (!found).then(|| format!("`{claude}` is not on the PATH")),
-            token_overhead_per_task: 0,
-            max_parallelism: None,
-            practical_max: 50,
-            pool: processes,
-            isolation: "process-level",
-            shared_context: false,
-            true_isolation: true,
-            output_format: "JSON (parsed)",
-            cleanup: "auto (exit)",
-            best_for: "most tasks",
-            settings: vec![processes_setting, other("process", "output_format", "json".into())],
-        },
-        Row {
-            name: "worktree",
-            available: false,
-            reason: Some(NOT_BUILT.to_owned()),
-            token_overhead_per_task: 0,
-            max_parallelism: None,
-            practical_max: 10,
-            pool: worktrees,
-            isolation: "file + branch",
-            shared_context: false,
-            true_isolation: true,
-            output_format: "JSON file",
-            cleanup: "manual (branches)",
-            best_for: "code generation",
-            settings: vec![
-                other("worktree", "branch_prefix", "dag/".into()),
-                worktrees_setting,
-                other("worktree", "auto_merge", false.into()),
-            ],
-        },
-        Row {
-            name: "task_tool",
-            available: false,
-            reason: Some(NOT_BUILT.to_owned()),
-            token_overhead_per_task: 20_000,
-            max_parallelism: Some(10),
-            practical_max: 10,
-            pool: 10,
-            isolation: "none (shared)",
-            shared_context: true,
-            true_isolation: false,
-            output_format: "structured",
-            cleanup: "auto",
-            best_for: "context-dependent tasks",
-            settings: vec![other("task_tool", "session_cli", "claude".into())],
-        },
-    ]
+    Row { available: unavailable.is_none(), reason: unavailable, pool, settings, what }
 }
 
 /// A configured value as JSON.
@@ -133,35 +106,71 @@ pub fn compare(as_json: bool, colour: Colour) -> Result<Exit, Problem> {
         terminal::print(&format!("{document}\n"))?;
         return Ok(Exit::Success);
     }
-    let mut table = Table::new(&["", "process", "worktree", "task_tool"]);
+    let header: Vec<&str> = std::iter::once("").chain(rows.iter().map(|row| &*row.what.name)).collect();
+    let mut table = Table::new(&header);
     let mut line = |title: &str, cell: &dyn Fn(&Row) -> String| {
         table.row(std::iter::once(title.to_owned()).chain(rows.iter().map(cell)));
     };
-    line("available", &|row| if row.available { "yes".to_owned() } else { "no".to_owned() });
-    line("why not", &|row| row.reason.clone().unwrap_or_else(|| "-".to_owned()));
-    line("token overhead per task", &|row| grouped(row.token_overhead_per_task));
-    line("hard limit", &|row| row.max_parallelism.map_or_else(|| "-".to_owned(), |n| n.to_string()));
-    line("practical maximum", &|row| row.practical_max.to_string());
+    let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    line("available", &|row| yes_no(row.available));
+    line("performs", &|row| row.what.performs.join(", "));
+    line("tools", &|row| yes_no(row.what.tools));
+    line("token overhead per task", &|row| grouped(row.what.token_overhead_per_task));
+    line("hard limit", &|row| row.what.max_parallelism.map_or_else(|| "-".to_owned(), |n| n.to_string()));
+    line("practical maximum", &|row| row.what.practical_max.to_string());
     line("pool", &|row| row.pool.to_string());
-    line("isolation", &|row| row.isolation.to_owned());
-    line("shared context", &|row| if row.shared_context { "yes" } else { "no" }.to_owned());
-    line("true isolation", &|row| if row.true_isolation { "yes" } else { "no" }.to_owned());
-    line("output format", &|row| row.output_format.to_owned());
-    line("cleanup", &|row| row.cleanup.to_owned());
-    line("best for", &|row| row.best_for.to_owned());
+    line("isolation", &|row| row.what.isolation.to_owned());
+    line("shared context", &|row| yes_no(row.what.shared_context));
+    line("true isolation", &|row| yes_no(row.what.true_isolation));
+    line("output format", &|row| row.what.output_format.to_owned());
+    line("cleanup", &|row| row.what.cleanup.to_owned());
+    line("best for", &|row| row.what.best_for.to_owned());
     let mut text = table.render();
+    let missing: Vec<_> = rows.iter().filter_map(|row| Some((&row.what.name, row.reason.as_ref()?))).collect();
+    if !missing.is_empty() {
+        text.push_str("\nNot available here\n");
+        let mut reasons = Table::new(&["executor", "why"]);
+        missing.iter().for_each(|(name, why)| reasons.row([name.to_string(), why.to_string()]));
+        text.push_str(&reasons.render());
+    }
     text.push_str("\nEffective settings\n");
     let mut settings = Table::new(&["key", "value", "from"]);
-    for row in &rows {
-        for setting in &row.settings {
-            settings.row([
-                format!("executors.{}.{}", row.name, setting.key),
-                setting.value.to_string(),
-                setting.origin.clone(),
-            ]);
-        }
+    for setting in rows.iter().flat_map(|row| &row.settings) {
+        settings.row([setting.key.clone(), setting.value.to_string(), setting.origin.clone()]);
     }
     text.push_str(&settings.render());
+    terminal::print(&text)?;
+    Ok(Exit::Success)
+}
+
+/// `raddle executors select`.
+pub fn select(args: &SelectArgs, colour: Colour) -> Result<Exit, Problem> {
+    let configuration = project::configuration(colour)?;
+    let adapters = project::adapters(&project::clis(&configuration))?;
+    let needs = Needs {
+        isolation: args.isolation,
+        parallel_tasks: args.parallel_tasks,
+        minimize_tokens: args.minimize_tokens,
+        shared_context: match (args.shared_context, args.no_shared_context) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        },
+    };
+    let choice = select::select(&registry::for_agents(&candidates(&configuration, &adapters)), needs);
+    let choice = choice.map_err(|conflict| {
+        let problem = Problem::new(Exit::Refused, conflict.to_string());
+        conflict.refused.iter().fold(problem, |problem, (name, why)| problem.hint(format!("{name} {why}")))
+    })?;
+    if args.json {
+        let refused: Vec<_> =
+            choice.refused.iter().map(|(name, why)| serde_json::json!({"name": name, "reason": why})).collect();
+        let document = serde_json::json!({"executor": choice.executor, "reason": choice.reason, "refused": refused});
+        terminal::print(&format!("{document}\n"))?;
+        return Ok(Exit::Success);
+    }
+    let mut text = format!("{}: {}\n", choice.executor, choice.reason);
+    choice.refused.iter().for_each(|(name, why)| text.push_str(&format!("  not {name}: {why}\n")));
     terminal::print(&text)?;
     Ok(Exit::Success)
 }

@@ -57,6 +57,19 @@ pub struct Demands {
     pub resources: Resources,
 }
 
+impl Demands {
+    /// What is demanded beyond an executor's name and a process of its own, in words; `None` when that is nothing.
+    pub fn unmet_by_default(&self) -> Option<&'static str> {
+        if self.confinement.is_some() {
+            return Some("enforcement of permissions");
+        }
+        if self.isolation == Isolation::Container {
+            return Some("isolation in a container");
+        }
+        (self.resources != Resources::default()).then_some("a limit on the machine's resources")
+    }
+}
+
 /// Isolation levels of the contract, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Isolation {

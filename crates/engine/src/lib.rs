@@ -4,10 +4,12 @@
 pub mod admission;
 pub mod attempt;
 pub mod drive;
+pub mod executor;
 pub mod fact;
 pub mod outputs;
 pub mod ports;
 pub mod program;
+pub mod select;
 pub mod snapshot;
 pub mod task_program;
 pub mod view;

@@ -10,6 +10,7 @@ mod local;
 mod machine;
 mod process;
 mod process_attempt;
+mod registered;
 mod rundir;
 mod scratch;
 mod servers;
@@ -20,6 +21,7 @@ mod workers;
 pub mod agent;
 pub mod control;
 pub mod mcp;
+pub mod registry;
 pub mod warden;
 
 pub use leftovers::end_leftovers;

@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use raddle_engine::admission::Pressure;
-use raddle_engine::attempt::{
-    AttemptKey, AttemptSpec, Demands, Ended, Failure, Isolation, Report, Resources, StopCause, Work,
-};
+use raddle_engine::attempt::{AttemptKey, AttemptSpec, Demands, Ended, Failure, Report, StopCause, Work};
+use raddle_engine::executor::Executor;
 use raddle_engine::ports::Dispatcher;
 use raddle_engine::{FailureClass, Time};
 
@@ -23,6 +22,7 @@ use crate::environment::{Block, Environment};
 use crate::machine::{self, Signals};
 use crate::process::{ChildId, Exit, Listener, Stream, Supervisor};
 use crate::process_attempt::{Means, ProcessAttempt};
+use crate::registered::Registered;
 use crate::rundir::RunDir;
 use crate::servers::{ServerCommand, Servers};
 use crate::timers::Timers;
@@ -37,6 +37,10 @@ const LAST_WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_se
 const LISTEN_AFTER: Duration = Duration::from_millis(50);
 /// The epoll token of the signals; requests have the higher ones.
 const SIGNALS: u32 = 0;
+/// The epoll token of reports from registered executors.
+const REGISTERED: u32 = u32::MAX;
+/// Names of executors that need no registering.
+const OWN: &[&str] = &["process", "local"];
 
 /// What the dispatcher must be told.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +67,7 @@ pub struct LocalDispatcher {
     run_dirs: HashMap<Arc<Path>, Rc<RunDir>>,
     signals: Option<Signals>,
     control: Option<Control>,
+    registered: Registered,
     listen_at: Option<(Instant, PathBuf)>,
 }
 
@@ -111,6 +116,8 @@ impl LocalDispatcher {
         if let Some(signals) = &signals {
             supervisor.watch(signals.fd(), SIGNALS)?;
         }
+        let registered = Registered::new()?;
+        supervisor.watch(registered.fd(), REGISTERED)?;
         let adapters = match config.adapters {
             Some(adapters) => adapters,
             None => Adapters::new(&BTreeMap::new()).expect("the built-in adapters are sound"),
@@ -132,6 +139,7 @@ impl LocalDispatcher {
             run_dirs: HashMap::new(),
             signals,
             control: None,
+            registered,
             listen_at: None,
         })
     }
@@ -140,6 +148,11 @@ impl LocalDispatcher {
     /// it a moment later, since a run that is over by then needs no socket.
     pub fn listen(&mut self, run_dir: &Path) {
         self.listen_at = Some((Instant::now() + LISTEN_AFTER, run_dir.to_owned()));
+    }
+
+    /// Adds an executor: attempts that name it are given to it. A name of our own is not taken over.
+    pub fn register(&mut self, executor: Box<dyn Executor>) {
+        self.registered.add(executor);
     }
 
     /// Makes the socket when its moment has come. Without one the run goes on; signals still reach it.
@@ -158,6 +171,9 @@ impl LocalDispatcher {
     }
 
     fn begin(&mut self, spec: &AttemptSpec) -> Result<(), Failure> {
+        if let Some(name) = spec.demands.executor.as_deref().filter(|name| !OWN.contains(name)) {
+            return self.registered.start(name, spec);
+        }
         refuse_unmet(&spec.demands)?;
         let run_dir = self.run_dir(&spec.run_dir)?;
         let (environment, block, supervisor) = (&self.environment, &mut self.block, &mut self.supervisor);
@@ -201,6 +217,7 @@ impl LocalDispatcher {
             let reports = &mut self.desk.reports;
             match (token, &mut self.signals, &mut self.control) {
                 (SIGNALS, Some(signals), _) => signals.read(reports),
+                (REGISTERED, ..) => self.registered.collect(reports),
                 (_, _, Some(control)) => control.ready(token, &self.supervisor, reports),
                 _ => {}
             }
@@ -231,6 +248,7 @@ impl Dispatcher for LocalDispatcher {
 
     fn stop(&mut self, key: AttemptKey, cause: StopCause, grace: Duration) {
         self.cut(key, Cut::Stopped(cause), grace);
+        self.registered.stop(key, cause, grace);
     }
 
     fn wait(&mut self, until: Option<Time>, reports: &mut Vec<Report>) {
@@ -349,17 +367,10 @@ impl Listener<Owner> for Desk {
 
 /// Refuses what nobody here provides.
 fn refuse_unmet(demands: &Demands) -> Result<(), Failure> {
-    let refused = |what: &str| Err(Failure::new(FailureClass::Permission, format!("{what} is not available here")));
-    if demands.confinement.is_some() {
-        return refused("enforcement of permissions");
+    match demands.unmet_by_default() {
+        Some(what) => Err(Failure::new(FailureClass::Permission, format!("{what} is not available here"))),
+        None => Ok(()),
     }
-    if demands.isolation == Isolation::Container {
-        return refused("isolation in a container");
-    }
-    if demands.resources != Resources::default() {
-        return refused("a limit on the machine's resources");
-    }
-    Ok(())
 }
 
 /// How long from now until that moment of the wall clock.

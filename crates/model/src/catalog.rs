@@ -16,6 +16,8 @@ pub struct Catalog {
     pub mcp_servers: BTreeMap<String, McpServer>,
     /// Names of the known agent CLIs.
     pub clis: Vec<String>,
+    /// Executors of agent tasks beyond the built-in ones.
+    pub executors: Vec<String>,
     /// Prices and tiers, built-in and configured.
     pub models: ModelTable,
     /// Effective `[dag_execution]` and executor pools.
@@ -159,6 +161,9 @@ impl Catalog {
         }
     }
 }
+
+/// Executors of agent tasks that every installation has; tasks of other kinds are `local`.
+pub const EXECUTORS: &[&str] = &["process", "worktree", "task_tool"];
 
 /// Agent CLIs that need no configuration.
 pub const BUILTIN_CLIS: &[&str] = &["claude", "codex", "gemini", "opencode"];

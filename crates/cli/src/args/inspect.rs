@@ -133,8 +133,32 @@ pub enum ExecutorsAction {
         #[arg(long)]
         json: bool,
     },
-    /// Choose by demands (not built yet).
-    Select(super::UnbuiltArgs),
+    /// Choose an executor for agent tasks by demands.
+    Select(SelectArgs),
+}
+
+/// `raddle executors select`: demands that nobody satisfies are an error.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  raddle executors select --isolation --parallel-tasks 5 --minimize-tokens")]
+pub struct SelectArgs {
+    /// No task may disturb another.
+    #[arg(long)]
+    pub isolation: bool,
+    /// So many tasks at once.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub parallel_tasks: Option<u32>,
+    /// No tokens beyond the tasks' own.
+    #[arg(long)]
+    pub minimize_tokens: bool,
+    /// Tasks must see each other's conversation.
+    #[arg(long, conflicts_with = "no_shared_context")]
+    pub shared_context: bool,
+    /// Tasks must not see each other's conversation.
+    #[arg(long)]
+    pub no_shared_context: bool,
+    /// Print the choice as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `raddle doctor`.

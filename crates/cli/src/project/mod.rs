@@ -67,6 +67,7 @@ pub fn load(base_dir: &Path, shape: &Shape, colour: Colour) -> Result<Project, P
         skills: claude::skills(base_dir, &mut notes),
         mcp_servers: mcp::servers(base_dir, &mut notes),
         clis: adapters.names().map(str::to_owned).collect(),
+        executors: Vec::new(),
         models,
         settings: settings(&configuration, shape),
     };
@@ -96,11 +97,16 @@ pub fn adapters(clis: &BTreeMap<String, CliConfig>) -> Result<Adapters, Problem>
 pub fn settings(configuration: &Configuration, shape: &Shape) -> Settings {
     Settings {
         max_parallelism: configuration.count(&["dag_execution", "max_parallelism"], 13).0,
-        max_local: configuration.count(&["dag_execution", "max_local"], default_max_local()).0,
+        max_local: max_local(configuration),
         max_processes: configuration.count(&["executors", "process", "max_processes"], 10).0,
         max_parallel_flag: shape.max_parallel,
         lift_caps: shape.lift_caps,
     }
+}
+
+/// `[dag_execution] max_local`.
+pub fn max_local(configuration: &Configuration) -> u32 {
+    configuration.count(&["dag_execution", "max_local"], default_max_local()).0
 }
 
 /// Twice the cores that this process may use, at least 4.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::fields::{self, BareNumber};
 use super::retry::PartialRetry;
-use crate::catalog::{AgentDefinition, Catalog};
+use crate::catalog::{AgentDefinition, Catalog, EXECUTORS};
 use crate::diagnostic::{Sink, quoted};
 use crate::keys;
 use crate::syntax::{Entry, Node};
@@ -39,6 +39,8 @@ pub(super) struct Defaults {
     pub(super) timeout: Option<std::time::Duration>,
     pub(super) retry: PartialRetry,
     pub(super) model: Option<String>,
+    /// Of agent tasks.
+    pub(super) executor: Option<String>,
     pub(super) isolation: Option<Isolation>,
 }
 
@@ -60,9 +62,6 @@ pub(super) const OPTIMIZATIONS: &[(&str, OptimizationMode)] = &[
     ("aggressive", OptimizationMode::Aggressive),
 ];
 
-/// Agents' executors; tasks of other kinds are `local`.
-const EXECUTORS: &[&str] = &["process", "worktree", "task_tool"];
-
 pub(super) fn read(entries: &[Entry<'_>], catalog: &Catalog, sink: &mut Sink<'_>) -> Header {
     let mut header = Header { servers: catalog.mcp_servers.clone(), ..Header::default() };
     for entry in entries {
@@ -79,7 +78,7 @@ pub(super) fn read(entries: &[Entry<'_>], catalog: &Catalog, sink: &mut Sink<'_>
                     header.optimization = fields::choice(key, node, OPTIMIZATIONS, sink).unwrap_or_default();
                 }
             }
-            "defaults" => header.defaults = defaults(node, sink),
+            "defaults" => header.defaults = defaults(node, catalog, sink),
             "limits" => limits(node, &mut header, sink),
             "agents" => agents(node, catalog, &mut header, sink),
             "mcp_servers" => servers(node, &mut header, sink),
@@ -130,7 +129,7 @@ fn input(entry: &Entry<'_>, sink: &mut Sink<'_>) -> Option<InputDeclaration> {
     Some(declared)
 }
 
-fn defaults(node: &Node<'_>, sink: &mut Sink<'_>) -> Defaults {
+fn defaults(node: &Node<'_>, catalog: &Catalog, sink: &mut Sink<'_>) -> Defaults {
     let mut defaults = Defaults::default();
     for entry in fields::map("defaults", node, sink).unwrap_or_default() {
         let (key, node) = (&*entry.key, &entry.value);
@@ -138,9 +137,7 @@ fn defaults(node: &Node<'_>, sink: &mut Sink<'_>) -> Defaults {
             "timeout" => defaults.timeout = fields::limit(key, node, BareNumber::Seconds, sink),
             "retry" => defaults.retry = super::retry::read(node, sink),
             "model" => defaults.model = fields::plain_text(key, node, sink).map(str::to_owned),
-            "executor" => {
-                executor(node, sink);
-            }
+            "executor" => defaults.executor = executor(node, catalog, sink),
             "isolation" => defaults.isolation = isolation(node, sink),
             _ => keys::unknown(entry, "the defaults", &[keys::DEFAULTS], sink),
         }
@@ -149,17 +146,21 @@ fn defaults(node: &Node<'_>, sink: &mut Sink<'_>) -> Defaults {
 }
 
 /// The executor of an agent task.
-pub(super) fn executor(node: &Node<'_>, sink: &mut Sink<'_>) -> Option<&'static str> {
+pub(super) fn executor(node: &Node<'_>, catalog: &Catalog, sink: &mut Sink<'_>) -> Option<String> {
     let name = fields::text("executor", node, sink)?;
     if unsupported::value(Place::Task, "executor", name, node.span, sink) {
         return None;
     }
-    let known = EXECUTORS.iter().find(|e| **e == name);
-    if known.is_none() {
+    let known = EXECUTORS.iter().copied().chain(catalog.executors.iter().map(String::as_str));
+    if !known.clone().any(|known| known == name) {
+        let near = sink.nearest(name, known.clone());
+        let near = near.map(|near| format!("did you mean {}? ", quoted(near))).unwrap_or_default();
+        let known: Vec<&str> = known.collect();
         sink.error("unknown-executor", node.span, format!("{} is no executor", quoted(name)))
-            .help(format!("one of {}", EXECUTORS.join(", ")));
+            .help(format!("{near}one of {}", known.join(", ")));
+        return None;
     }
-    known.copied()
+    Some(name.to_owned())
 }
 
 pub(super) fn isolation(node: &Node<'_>, sink: &mut Sink<'_>) -> Option<Isolation> {

@@ -96,7 +96,7 @@ struct Common {
     side_effects: Option<bool>,
     output_format: OutputFormat,
     output_schema: Option<serde_json::Value>,
-    executor: Option<&'static str>,
+    executor: Option<String>,
     isolation: Option<Isolation>,
     on_doubt: Option<OnDoubt>,
     estimate: Estimate,
@@ -119,7 +119,10 @@ pub(super) fn read<'n>(
     let mut body = kinds::Body { entries, header, names, uses: &mut draft.uses, cx };
     let name = common.name.unwrap_or_else(|| id.to_owned());
     let read = match kind {
-        Some(Kind::Agent) => body.agent(&name).map(|agent| (TaskKind::Agent(Box::new(agent)), true, "process")),
+        Some(Kind::Agent) => {
+            let executor = header.defaults.executor.as_deref().unwrap_or("process");
+            body.agent(&name).map(|agent| (TaskKind::Agent(Box::new(agent)), true, executor))
+        }
         Some(Kind::Tool) => body.tool().map(|tool| (TaskKind::Tool(Box::new(tool)), true, "local")),
         Some(Kind::Code) => body.code(span).map(|code| (TaskKind::Code(Box::new(code)), false, "local")),
         Some(Kind::Shell) => body.shell().map(|shell| (TaskKind::Shell(shell), true, "local")),
@@ -150,7 +153,7 @@ pub(super) fn read<'n>(
         cwd: common.cwd,
         on_doubt: common.on_doubt.unwrap_or(if side_effects { OnDoubt::Ask } else { OnDoubt::Rerun }),
         estimate: common.estimate,
-        executor: common.executor.unwrap_or(executor_by_kind).to_owned(),
+        executor: common.executor.unwrap_or_else(|| executor_by_kind.to_owned()),
         isolation: common.isolation.or(header.defaults.isolation).unwrap_or(Isolation::Process),
         hash: crate::hash::task(entries, &kind),
         kind,
@@ -283,11 +286,11 @@ fn other(entry: &Entry<'_>, kind: Option<Kind>, names: &Names<'_>, draft: &mut D
     }
 }
 
-fn executor(kind: Option<Kind>, node: &Node<'_>, cx: &mut Reading<'_, '_>) -> Option<&'static str> {
+fn executor(kind: Option<Kind>, node: &Node<'_>, cx: &mut Reading<'_, '_>) -> Option<String> {
     if matches!(kind, Some(Kind::Tool | Kind::Code | Kind::Shell)) {
-        return fields::choice("executor", node, &[("local", "local")], &mut cx.sink);
+        return fields::choice("executor", node, &[("local", "local")], &mut cx.sink).map(str::to_owned);
     }
-    header::executor(node, &mut cx.sink)
+    header::executor(node, cx.catalog, &mut cx.sink)
 }
 
 fn estimate(node: &Node<'_>, cx: &mut Reading<'_, '_>) -> Estimate {
