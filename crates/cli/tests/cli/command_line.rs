@@ -83,7 +83,6 @@ fn what_is_not_built_is_refused_by_name() {
         &["serve", "--port", "80"],
         &["perm", "explain", "wf.yaml", "a", "--json"],
         &["worktrees", "list"],
-        &["executors", "select", "--isolation"],
         &["run", "wf.yaml", "--budget", "5usd"],
         &["run", "wf.yaml", "--yes"],
         &["run", "wf.yaml", "--dry-run", "--budget", "5usd"],
