@@ -219,6 +219,31 @@ pub struct CodeWork {
     pub memory_bytes: u64,
     /// Absolute paths that may be read (a folder opens everything below it).
     pub allowed_read_paths: Vec<PathBuf>,
+    /// Clock and chance as inputs; `None` leaves both to the machine.
+    pub fixed: Option<Fixed>,
+    /// The tools of MCP servers that it sees; `None`: none exist for it.
+    pub tools: Option<CodeTools>,
+}
+
+/// What makes code give the same value whenever it is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fixed {
+    /// The time that the code sees for as long as it runs, in milliseconds since 1970.
+    pub clock_ms: u64,
+    /// Where its random numbers begin.
+    pub seed: u64,
+}
+
+/// The tools of MCP servers that a code task sees and may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeTools {
+    /// What it wants to do: the tools are listed for it, best first. Without it none is listed.
+    pub intent: Option<String>,
+    /// Patterns `SERVER:TOOL` in which `*` stands for any text. What fits none is neither listed nor called. `None`:
+    /// nothing was granted, so everything is listed and nothing can be called.
+    pub granted: Option<Vec<String>>,
+    /// Stable over the attempts of one task; its calls make theirs of it.
+    pub idempotency_key: String,
 }
 
 /// What executors tell. Reports come at least once; the engine refuses late and doubled ones.

@@ -470,7 +470,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         let epoch = self.journal.epoch();
         self.held[task.index()] = attempt.0;
         self.held_count += 1;
-        let context = Context { run: &self.run, outputs: &self.outputs, journal: self.journal, epoch };
+        let context = Context { run: &self.run, outputs: &self.outputs, journal: self.journal, epoch, now };
         match self.program.prepare(key, &context) {
             Ok(spec) => {
                 let deadline = Time(now.0.saturating_add(spec.timeout.as_millis() as u64));

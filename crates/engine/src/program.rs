@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use raddle_kernel::{Graph, Run, TaskIx};
+use raddle_kernel::{Graph, Run, TaskIx, Time};
 
 use crate::attempt::{AttemptKey, AttemptSpec, Failure, RawOutput, Usage};
 use crate::outputs::Outputs;
@@ -19,6 +19,8 @@ pub struct Context<'a> {
     pub journal: &'a dyn Journal,
     /// The owner's epoch.
     pub epoch: u32,
+    /// The engine's clock.
+    pub now: Time,
 }
 
 /// See the module.

@@ -16,8 +16,8 @@ use raddle_model::workflow::{self, OutputFormat, ShellTask, Task, TaskKind, Work
 use serde_json::Value;
 
 use crate::attempt::{
-    AgentWork, AttemptKey, AttemptSpec, CodeWork, CostIs, Demands, Failure, Isolation, ProcessWork, RawOutput,
-    ToolWork, Usage, Work,
+    AgentWork, AttemptKey, AttemptSpec, CodeTools, CodeWork, CostIs, Demands, Failure, Fixed, Isolation, ProcessWork,
+    RawOutput, ToolWork, Usage, Work,
 };
 use crate::program::{Context, Program};
 
@@ -131,6 +131,12 @@ impl TaskProgram {
         hash.finalize().to_hex()[..32].to_owned()
     }
 
+    /// The same for every attempt of one task of one run.
+    fn seed(&self, task: TaskIx) -> u64 {
+        let hash = blake3::hash(format!("chance/{}/{}", self.place.run, self.task(task).id).as_bytes());
+        u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+    }
+
     /// W3C trace context: one trace per run, one span per attempt.
     fn trace_parent(&self, key: AttemptKey) -> String {
         let span = blake3::hash(format!("{}/{}/{}", self.place.run, key.task.0, key.attempt.0).as_bytes());
@@ -210,6 +216,12 @@ impl TaskProgram {
                     timeout: code.sandbox_timeout.min(task.timeout.wall),
                     memory_bytes: code.memory_limit_bytes,
                     allowed_read_paths: code.allowed_read_paths.iter().map(|p| self.place.work_dir.join(p)).collect(),
+                    fixed: code.deterministic.then(|| Fixed { clock_ms: context.now.0, seed: self.seed(key.task) }),
+                    tools: code.intent.as_ref().map(|intent| CodeTools {
+                        intent: Some(intent.clone()),
+                        granted: None,
+                        idempotency_key: self.idempotency_key(key.task),
+                    }),
                 }))
             }
         })

@@ -2,6 +2,7 @@
 //! is wanted.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+mod code_tools;
 mod environment;
 mod json_text;
 mod leftovers;
@@ -22,6 +23,7 @@ pub mod agent;
 pub mod control;
 pub mod mcp;
 pub mod registry;
+pub mod tool_search;
 pub mod warden;
 
 pub use leftovers::end_leftovers;

@@ -17,6 +17,7 @@ use raddle_engine::ports::Dispatcher;
 use raddle_engine::{FailureClass, Time};
 
 use crate::agent::Adapters;
+use crate::code_tools::CodeToolDesk;
 use crate::control::Control;
 use crate::environment::{Block, Environment};
 use crate::machine::{self, Signals};
@@ -87,6 +88,7 @@ struct Desk {
     attempts: HashMap<AttemptKey, Running>,
     servers: Servers,
     workers: Workers,
+    code_tools: CodeToolDesk,
     reports: Vec<Report>,
     cuts: Vec<(AttemptKey, Cut)>,
     ready: Vec<u32>,
@@ -128,6 +130,7 @@ impl LocalDispatcher {
                 attempts: HashMap::new(),
                 servers: Servers::new(config.servers),
                 workers: Workers::new(config.worker_argv),
+                code_tools: CodeToolDesk::default(),
                 reports: Vec::new(),
                 cuts: Vec::new(),
                 ready: Vec::new(),
@@ -186,8 +189,8 @@ impl LocalDispatcher {
             }
             Work::Tool(work) => return self.desk.servers.call(spec, work),
             Work::Code(work) => {
-                self.desk.workers.call(spec, work, run_dir);
-                return Ok(());
+                let Desk { servers, workers, code_tools, .. } = &mut self.desk;
+                return code_tools.begin(spec, work, run_dir, servers, workers);
             }
         };
         if let Some(idle) = spec.idle {
@@ -222,9 +225,19 @@ impl LocalDispatcher {
                 _ => {}
             }
         }
-        let Desk { servers, workers, reports, .. } = &mut self.desk;
-        servers.pump(&self.environment, &mut self.block, &mut self.supervisor, reports);
+        let Desk { servers, workers, code_tools, reports, .. } = &mut self.desk;
+        loop {
+            code_tools.pass_on(servers, workers, reports);
+            servers.pump(&self.environment, &mut self.block, &mut self.supervisor, reports);
+            // A server that cannot be started answers at once, and the answer may set other calls free.
+            if !code_tools.hear(servers, workers, reports) {
+                break;
+            }
+        }
         workers.pump(&mut self.block, &mut self.supervisor, reports);
+        if code_tools.retire(servers, reports) {
+            servers.pump(&self.environment, &mut self.block, &mut self.supervisor, reports);
+        }
     }
 
     fn cut(&mut self, key: AttemptKey, cut: Cut, grace: Duration) {
@@ -233,8 +246,10 @@ impl LocalDispatcher {
             self.supervisor.end(running.child, grace);
             return;
         }
-        let Desk { servers, workers, reports, .. } = &mut self.desk;
-        let _ = servers.cancel(key, cut, reports) || workers.cancel(key, cut, reports);
+        let Desk { servers, workers, code_tools, reports, .. } = &mut self.desk;
+        let _ = servers.cancel(key, cut, reports)
+            || workers.cancel(key, cut, reports)
+            || code_tools.cancel(key, cut, reports);
     }
 }
 

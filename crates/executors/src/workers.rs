@@ -1,5 +1,6 @@
 //! Code tasks in a pool of sandbox workers: queues calls, gives each to a worker with the right memory limit, kills a
-//! worker that does not keep its time. It does not know JavaScript; the worker and its protocol are the sandbox's.
+//! worker that does not keep its time. It does not know JavaScript, whose worker and protocol are the sandbox's, nor
+//! who performs the tools that code calls.
 
 use std::collections::VecDeque;
 use std::os::unix::process::ExitStatusExt;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use raddle_engine::FailureClass;
 use raddle_engine::attempt::{AttemptKey, AttemptSpec, CodeWork, Ended, Failure, RawOutput, Report};
 use raddle_sandbox::protocol::{Denial, FileAnswer, MAX_DENIALS};
-use raddle_sandbox::{Broker, Config, Decoder, FailureKind, Reply, Request, classify_exit};
+use raddle_sandbox::{Broker, Config, Decoder, FailureKind, Fixed, Reply, Request, ToolAnswer, classify_exit};
 
 use crate::environment::{Block, Environment};
 use crate::local::Owner;
@@ -33,6 +34,7 @@ pub(crate) struct Workers {
     queue: VecDeque<Call>,
     at_once: usize,
     ids: u64,
+    questions: Vec<Question>,
 }
 
 struct Worker {
@@ -47,6 +49,18 @@ struct Worker {
     outgoing: Vec<Vec<u8>>,
 }
 
+/// Code calls a tool; [`Workers::answer`] is owed to it.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) key: AttemptKey,
+    /// Which one of this attempt, from 1.
+    pub(crate) number: u32,
+    /// `server:tool` as the code gave it.
+    pub(crate) name: String,
+    /// JSON text of an object.
+    pub(crate) arguments: String,
+}
+
 struct Call {
     id: u64,
     key: AttemptKey,
@@ -56,6 +70,8 @@ struct Call {
     cwd: PathBuf,
     limits: Limits,
     work: CodeWork,
+    /// JSON text of what `tools` is made of; empty without.
+    tools: String,
     /// Opened at the first question.
     broker: Option<Broker>,
     denials: u32,
@@ -74,11 +90,11 @@ impl Workers {
     /// `argv` is the command line of a worker, to which the arguments of its configuration are added.
     pub(crate) fn new(argv: Vec<String>) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Workers { argv, workers: Vec::new(), queue: VecDeque::new(), at_once: 2 * cores, ids: 0 }
+        Workers { argv, workers: Vec::new(), queue: VecDeque::new(), at_once: 2 * cores, ids: 0, questions: Vec::new() }
     }
 
-    /// Takes a call; [`Workers::pump`] gives it to a worker.
-    pub(crate) fn call(&mut self, spec: &AttemptSpec, work: &CodeWork, run_dir: Rc<RunDir>) {
+    /// Takes a call; [`Workers::pump`] gives it to a worker. `tools` is empty for code that has none.
+    pub(crate) fn call(&mut self, spec: &AttemptSpec, work: &CodeWork, tools: String, run_dir: Rc<RunDir>) {
         self.ids += 1;
         self.queue.push_back(Call {
             id: self.ids,
@@ -89,6 +105,7 @@ impl Workers {
             cwd: spec.cwd.clone(),
             limits: Limits { timeout: spec.timeout, idle: None },
             work: work.clone(),
+            tools,
             broker: None,
             denials: 0,
             due: None,
@@ -113,12 +130,25 @@ impl Workers {
         false
     }
 
+    /// The tools that code has called since the last time.
+    pub(crate) fn take_questions(&mut self) -> Vec<Question> {
+        std::mem::take(&mut self.questions)
+    }
+
+    /// Answers a [`Question`]; nothing happens when its attempt is over.
+    pub(crate) fn answer(&mut self, key: AttemptKey, number: u32, answer: &ToolAnswer) {
+        let asks = |worker: &&mut Worker| worker.call.as_ref().is_some_and(|call| call.key == key);
+        if let Some(worker) = self.workers.iter_mut().find(asks) {
+            worker.outgoing.push(answer.encode(number));
+        }
+    }
+
     /// Takes what a worker said.
     pub(crate) fn hear(&mut self, index: u32, stream: Stream, bytes: &[u8], reports: &mut Vec<Report>) {
         let worker = &mut self.workers[index as usize];
         match stream {
             Stream::Error => worker.error.push(bytes),
-            _ => worker.hear(bytes, reports),
+            _ => worker.hear(bytes, &mut self.questions, reports),
         }
     }
 
@@ -133,7 +163,10 @@ impl Workers {
             Some(Killed::Misbehaved(what)) => Failure::new(FailureClass::Permission, what.clone()),
             killed => {
                 let status = ExitStatus::from_raw(exit.status.as_raw());
-                let (kind, message) = classify_exit(status, killed.is_some());
+                let (kind, mut message) = classify_exit(status, killed.is_some());
+                if killed.is_some() {
+                    message = format!("the code ran longer than {} ms", call.work.timeout.as_millis());
+                }
                 let words = worker.error.last_lines(3);
                 let message = if words.is_empty() { message } else { format!("{message}\n{words}") };
                 Failure::new(class(kind), message)
@@ -258,7 +291,9 @@ impl Worker {
             code: &work.code,
             deps: &work.deps,
             context: &work.context,
+            tools: &call.tools,
             timeout: work.timeout,
+            fixed: work.fixed.map(|fixed| Fixed { clock_ms: fixed.clock_ms, seed: fixed.seed }),
         };
         let frame = match request.encode() {
             Ok(frame) => frame,
@@ -276,11 +311,11 @@ impl Worker {
         }
     }
 
-    fn hear(&mut self, bytes: &[u8], reports: &mut Vec<Report>) {
+    fn hear(&mut self, bytes: &[u8], questions: &mut Vec<Question>, reports: &mut Vec<Report>) {
         self.decoder.feed(bytes);
         loop {
             match self.decoder.next_reply() {
-                Ok(Some(reply)) => self.take(reply, reports),
+                Ok(Some(reply)) => self.take(reply, questions, reports),
                 Ok(None) => return,
                 Err(error) => {
                     self.spent = true;
@@ -293,7 +328,7 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, reply: Reply, reports: &mut Vec<Report>) {
+    fn take(&mut self, reply: Reply, questions: &mut Vec<Question>, reports: &mut Vec<Report>) {
         self.spent |= reply.is_last();
         let Some(call) = &mut self.call else {
             if let Reply::Refused { reason } = reply {
@@ -315,6 +350,9 @@ impl Worker {
                 if let FileAnswer::Denied(denial) = answer {
                     self.deny(denial, reports);
                 }
+            }
+            Reply::Tool { id, question, name, arguments } if id == call.id => {
+                questions.push(Question { key: call.key, number: question, name, arguments });
             }
             Reply::Denied { id, denial } if id == call.id => self.deny(denial, reports),
             Reply::Refused { reason } => self.finish(Err(Failure::new(FailureClass::Start, reason)), "", reports),
@@ -367,5 +405,6 @@ fn class(kind: FailureKind) -> FailureClass {
         FailureKind::Oom => FailureClass::Oom,
         FailureKind::Output => FailureClass::Output,
         FailureKind::Permission => FailureClass::Permission,
+        FailureKind::Tool => FailureClass::Tool,
     }
 }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use kit::Bench;
 use raddle_engine::FailureClass;
-use raddle_engine::attempt::{AgentWork, AttemptSpec, CodeWork, RawOutput, StopCause, ToolWork, Work};
+use raddle_engine::attempt::{
+    AgentWork, AttemptSpec, CodeTools, CodeWork, Fixed, RawOutput, StopCause, ToolWork, Work,
+};
 use raddle_executors::agent::{Adapters, CliConfig};
 use raddle_executors::{LocalConfig, ServerCommand};
 
@@ -39,7 +41,7 @@ fn main() {
     {
         raddle_sandbox::worker::main(raddle_sandbox::Config::from_args(rest).unwrap());
     }
-    let tests: [(&str, Story); 7] = [
+    let tests: [(&str, Story); 11] = [
         ("an agent gets its prompt and gives its answer", an_agent_gets_its_prompt_and_gives_its_answer),
         ("an agent that fails or is stopped", an_agent_that_fails_or_is_stopped),
         ("a tool is called", a_tool_is_called),
@@ -47,6 +49,10 @@ fn main() {
         ("code returns a value", code_returns_a_value),
         ("code is held to its limits", code_is_held_to_its_limits),
         ("code reads what is allowed", code_reads_what_is_allowed),
+        ("code calls the tools that are granted", code_calls_the_tools_that_are_granted),
+        ("code sees tools by its intent", code_sees_tools_by_its_intent),
+        ("a tool that fails is an exception", a_tool_that_fails_is_an_exception),
+        ("code that waits for a tool ends in time", code_that_waits_for_a_tool_ends_in_time),
     ];
     for (name, test) in tests {
         test(&mut bench());
@@ -105,6 +111,8 @@ fn code(bench: &mut Bench, text: &str) -> AttemptSpec {
         timeout: Duration::from_millis(500),
         memory_bytes: 32 << 20,
         allowed_read_paths,
+        fixed: None,
+        tools: None,
     })))
 }
 
@@ -191,4 +199,101 @@ fn code_reads_what_is_allowed(bench: &mut Bench) {
     let path = bench.path().join("open").to_str().unwrap().to_owned();
     let spec = code(bench, &format!("return readTextFile({path:?})"));
     assert_eq!(bench.run(spec), Ok(RawOutput::Json("\"text\"".into())));
+}
+
+fn code_with_tools(bench: &mut Bench, text: &str, intent: Option<&str>, granted: Option<&[&str]>) -> AttemptSpec {
+    let mut spec = code(bench, text);
+    if let Work::Code(work) = &mut spec.work {
+        work.timeout = Duration::from_secs(10);
+        work.tools = Some(CodeTools {
+            intent: intent.map(str::to_owned),
+            granted: granted.map(|patterns| patterns.iter().map(|pattern| (*pattern).to_owned()).collect()),
+            idempotency_key: "k".into(),
+        });
+    }
+    spec
+}
+
+fn json(result: Result<RawOutput, (FailureClass, String)>) -> serde_json::Value {
+    match result.unwrap() {
+        RawOutput::Json(text) => serde_json::from_str(&text).unwrap(),
+        RawOutput::Text(text) => panic!("text: {text}"),
+    }
+}
+
+fn code_calls_the_tools_that_are_granted(bench: &mut Bench) {
+    let many = "const all = await Promise.all(Array.from({length: 100}, (_, n) => tools.s.echo({n})));
+        return all.every((answer, n) => answer.n === n)";
+    let spec = code_with_tools(bench, many, None, Some(&["s:ec*"]));
+    let stem = spec.file_stem();
+    assert_eq!(json(bench.run(spec)), true);
+    let log = std::fs::read_to_string(bench.path().join("logs").join(format!("{stem}.err"))).unwrap();
+    assert_eq!(log.matches("s:echo: called").count(), 100, "{log}");
+    for (granted, wanted) in
+        [(None, "no tool is granted"), (Some(&["s:hang"][..]), "does not name it"), (Some(&[]), "")]
+    {
+        let spec = code_with_tools(bench, "return await tools.s.echo({})", None, granted);
+        let (class, message) = bench.run(spec).unwrap_err();
+        let class_wanted = if wanted.is_empty() { FailureClass::Logic } else { FailureClass::Permission };
+        assert!(class == class_wanted && message.contains(wanted), "{class:?} {message}");
+    }
+    assert_eq!(bench.denied, ["call s:echo", "call s:echo"]);
+    // A grant for one task is none for the next one in the same worker.
+    let spec = code(bench, "return typeof tools");
+    assert_eq!(json(bench.run(spec)), "undefined");
+}
+
+fn code_sees_tools_by_its_intent(bench: &mut Bench) {
+    let names = "return [tools.map(tool => tool.name), tools[0]?.parameters]";
+    let spec = code_with_tools(bench, names, Some("an echo of my words"), None);
+    assert_eq!(json(bench.run(spec)), serde_json::json!([["s:echo"], {"type": "object"}]));
+    let spec = code_with_tools(bench, names, Some("an echo, or to hang"), Some(&["s:hang"]));
+    assert_eq!(json(bench.run(spec)), serde_json::json!([["s:hang"], {"type": "object"}]));
+    let call = "return await tools[0].call({a: 1})";
+    let spec = code_with_tools(bench, call, Some("echo"), Some(&["s:*"]));
+    assert_eq!(json(bench.run(spec)), serde_json::json!({"a": 1}));
+    let spec = code_with_tools(bench, "return 1", Some("echo"), Some(&["s:*", "absent:*"]));
+    assert_eq!(json(bench.run(spec)), 1);
+}
+
+fn a_tool_that_fails_is_an_exception(bench: &mut Bench) {
+    for (call, class, wanted) in [
+        ("tools.s.die({})", FailureClass::Tool, "exit status 3"),
+        ("tools.s.ecco({})", FailureClass::Tool, "did you mean"),
+        ("tools.call('s')", FailureClass::Tool, "server:tool_name"),
+        ("tools.call('absent:x')", FailureClass::Tool, "there are s"),
+    ] {
+        let spec = code_with_tools(bench, &format!("return await {call}"), None, Some(&["*:*"]));
+        let (found, message) = bench.run(spec).unwrap_err();
+        assert!(found == class && message.contains(wanted), "{call}: {found:?} {message}");
+        let caught = format!("try {{ await {call} }} catch (e) {{ return e.name }}");
+        let spec = code_with_tools(bench, &caught, None, Some(&["*:*"]));
+        assert_eq!(json(bench.run(spec)), "ToolError");
+    }
+}
+
+fn code_that_waits_for_a_tool_ends_in_time(bench: &mut Bench) {
+    let mut spec = code_with_tools(bench, "return await tools.s.hang({})", None, Some(&["s:*"]));
+    if let Work::Code(work) = &mut spec.work {
+        work.timeout = Duration::from_millis(300);
+    }
+    let (class, message) = bench.run(spec).unwrap_err();
+    assert!(class == FailureClass::Timeout && message.contains("300 ms"), "{message}");
+    let spec = code_with_tools(bench, "return await tools.s.hang({})", None, Some(&["s:*"]));
+    let key = bench.start(spec);
+    bench.wait(Duration::from_millis(20));
+    bench.stop(key, StopCause::Cancelled, Duration::from_secs(5));
+    assert_eq!(bench.end_of(key).result.unwrap_err().class, FailureClass::Cancelled);
+    // The code may go on without an answer; whoever comes next gets only its own.
+    let race = "tools.s.hang({}).catch(() => 0); return await tools.s.echo({n: 1})";
+    let spec = code_with_tools(bench, race, None, Some(&["s:*"]));
+    assert_eq!(json(bench.run(spec)), serde_json::json!({"n": 1}));
+    let mut spec = code(bench, "return [Date.now(), Math.random()]");
+    if let Work::Code(work) = &mut spec.work {
+        work.fixed = Some(Fixed { clock_ms: 5, seed: 6 });
+    }
+    let first = json(bench.run(spec.clone()));
+    assert_eq!(first[0], 5);
+    spec.key.task.0 += 1000;
+    assert_eq!(json(bench.run(spec)), first);
 }

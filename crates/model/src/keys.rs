@@ -41,7 +41,7 @@ pub(crate) const RETRY: &[&str] = &["max", "initial", "factor", "max_delay", "ji
 /// `estimate:`.
 pub(crate) const ESTIMATE: &[&str] = &["duration", "tokens", "cost"];
 /// `sandbox_config:`.
-pub(crate) const SANDBOX: &[&str] = &["timeout", "memoryLimit", "allowedReadPaths"];
+pub(crate) const SANDBOX: &[&str] = &["timeout", "memoryLimit", "allowedReadPaths", "deterministic"];
 /// Every task.
 pub(crate) const TASK: &[&str] = &[
     "id",

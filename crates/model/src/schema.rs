@@ -223,11 +223,12 @@ fn kinds() -> Value {
         "type": words("Code: marks the kind", &["code_execution"]),
         "code": text("Code: TypeScript or JavaScript function body; return gives the output"),
         "code_file": text("Code: the file that holds it"),
-        "intent": text("Code: tools are found by this description"),
+        "intent": text("Code: what it wants to do; the tools of the MCP servers are then listed in `tools`, best first"),
         "sandbox_config": object(json!({
             "timeout": duration("30s by default; a bare number is milliseconds"),
             "memoryLimit": {"$ref": "#/$defs/size"},
             "allowedReadPaths": list_of("Paths that may be read", json!({"type": "string"})),
+            "deterministic": {"type": "boolean", "description": "The clock stands still and random numbers follow from the run and the task"},
         })),
         "run": {
             "type": ["string", "array"], "items": {"type": ["string", "number", "boolean"]}, "minItems": 1,

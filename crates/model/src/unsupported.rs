@@ -11,10 +11,9 @@ pub(crate) enum Place {
     Limits,
     McpServer,
     Task,
-    Code,
 }
 
-use Place::{Code, Limits, McpServer, Task, Workflow};
+use Place::{Limits, McpServer, Task, Workflow};
 
 /// Keys that are refused whatever their value.
 const KEYS: &[(Place, &str)] = &[
@@ -38,7 +37,6 @@ const KEYS: &[(Place, &str)] = &[
     (Task, "on_soft_failure"),
     (Task, "cache"),
     (Task, "phase"),
-    (Code, "intent"),
     (Task, "approve"),
     (Task, "workflow"),
     (Task, "aggregate"),

@@ -262,6 +262,10 @@ pub struct CodeTask {
     pub memory_limit_bytes: u64,
     /// `sandbox_config.allowedReadPaths`, relative to the workflow's base folder.
     pub allowed_read_paths: Vec<String>,
+    /// `sandbox_config.deterministic`: clock and chance are inputs.
+    pub deterministic: bool,
+    /// `intent:`: the tools of the MCP servers are listed for it, best first.
+    pub intent: Option<String>,
 }
 
 /// `run:`.

@@ -27,7 +27,7 @@ fn main() {
     let broker = Broker::new(Path::new("/"), &[]);
     let call = |worker: &mut Worker, code: &str, deps: &str| {
         let timeout = Duration::from_secs(10);
-        let request = Request { id: 1, name: "bench", code, deps, context: "{}", timeout };
+        let request = Request { id: 1, name: "bench", code, deps, context: "{}", tools: "", fixed: None, timeout };
         worker.call(&request, &broker).result.expect("the code is right")
     };
     let spawn = || Worker::spawn(&argv).expect("a worker starts");

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::broker::Broker;
 use crate::exit::classify_exit;
-use crate::protocol::{Decoder, Denial, FailureKind, FileAnswer, MAX_DENIALS, Reply, Request};
+use crate::protocol::{Decoder, Denial, FailureKind, FileAnswer, MAX_DENIALS, Reply, Request, ToolAnswer};
 
 /// How long after the code's own limit the parent waits before it kills the worker. The worker notices first, unless
 /// the code is inside a native loop that does not look at the clock.
@@ -61,8 +61,19 @@ impl Worker {
         Ok(Worker { child, stdin, stdout, decoder: Decoder::default(), spent: false })
     }
 
-    /// Makes one call. Afterwards the worker may be spent, see [`Worker::is_spent`].
+    /// Makes one call. Afterwards the worker may be spent, see [`Worker::is_spent`]. Tools that the code calls are
+    /// refused.
     pub fn call(&mut self, request: &Request<'_>, broker: &Broker) -> Outcome {
+        self.call_with_tools(request, broker, &mut |_, _| ToolAnswer::Denied("there are no tools".to_owned()))
+    }
+
+    /// The same with somebody who performs tool calls, by name and arguments, one at a time.
+    pub fn call_with_tools(
+        &mut self,
+        request: &Request<'_>,
+        broker: &Broker,
+        tools: &mut dyn FnMut(&str, &str) -> ToolAnswer,
+    ) -> Outcome {
         let mut outcome = Outcome { result: Ok(String::new()), log: String::new(), denials: Vec::new() };
         let frame = match request.encode() {
             Ok(frame) => frame,
@@ -72,7 +83,8 @@ impl Worker {
             }
         };
         let deadline = Instant::now() + request.timeout + KILL_GRACE;
-        outcome.result = self.converse(&frame, request.id, broker, deadline, &mut outcome.log, &mut outcome.denials);
+        outcome.result =
+            self.converse(&frame, request.id, (broker, tools), deadline, &mut outcome.log, &mut outcome.denials);
         outcome
     }
 
@@ -90,7 +102,7 @@ impl Worker {
         &mut self,
         frame: &[u8],
         id: u64,
-        broker: &Broker,
+        (broker, tools): (&Broker, &mut dyn FnMut(&str, &str) -> ToolAnswer),
         deadline: Instant,
         log: &mut String,
         denials: &mut Vec<Denial>,
@@ -134,6 +146,12 @@ impl Worker {
                         denials.push(denial.clone());
                     }
                     if self.stdin.write_all(&answer.encode()).is_err() {
+                        return Err(self.ended(false));
+                    }
+                }
+                Reply::Tool { id: of, question, name, arguments } if of == id => {
+                    let answer = tools(&name, &arguments);
+                    if self.stdin.write_all(&answer.encode(question)).is_err() {
                         return Err(self.ended(false));
                     }
                 }

@@ -6,6 +6,7 @@
 //!     protocol::Request  ── stdin ──────▶      sealed before the first byte is read:
 //!     protocol::Decoder  ◀── stdout ────       no files, no network, no processes, no memory beyond its limit
 //!     broker::Broker     ◀── Reply::Read ──    `readTextFile(path)` waits for the parent's answer
+//!     (the parent)       ◀── Reply::Tool ──    `await tools.server.tool(…)` goes on; the answer comes when it comes
 //! ```
 //!
 //! Three walls stand one behind the other: the language (nothing that reaches outside exists in the global scope),
@@ -23,6 +24,6 @@ pub mod worker;
 pub use broker::Broker;
 pub use client::Worker;
 pub use exit::classify_exit;
-pub use protocol::{Decoder, FailureKind, Reply, Request};
+pub use protocol::{Decoder, FailureKind, Fixed, Reply, Request, ToolAnswer};
 pub use worker::Config;
 pub use worker::seal::{Support, support};

@@ -2,7 +2,7 @@
 //! JavaScript, and it believes neither side: every length is checked before anything is held.
 //!
 //! A frame is a little-endian `u32` (how many bytes follow), one byte of kind, and fields. Texts are prefixed with
-//! their `u32` length. The two JSON texts of a request end with a zero byte that is not part of them, because the
+//! their `u32` length. The JSON texts for a worker end with a zero byte that is not part of them, because the
 //! interpreter parses them where they lie.
 
 use std::fmt;
@@ -22,6 +22,10 @@ pub const MAX_LOG: usize = 64 << 10;
 pub const MAX_MESSAGE: usize = 16 << 10;
 /// Longest path, address or command in a question or a notice.
 pub const MAX_RESOURCE: usize = 4096;
+/// Longest arguments of a tool, as JSON text.
+pub const MAX_ARGUMENTS: usize = 8 << 20;
+/// How many tools one call may call; a parent should count too.
+pub const MAX_TOOL_CALLS: u32 = 10_000;
 /// How often one call may be refused something before it is ended; a parent should count too.
 pub const MAX_DENIALS: u32 = 100;
 
@@ -40,21 +44,39 @@ pub struct Request<'a> {
     pub deps: &'a str,
     /// JSON text of the `context` object; its keys are names in scope too.
     pub context: &'a str,
+    /// JSON text of what `tools` is made of, `{"servers": [name], "ranked": [{name, description, parameters}]}`; empty
+    /// when there shall be no `tools`.
+    pub tools: &'a str,
     /// How long the code may run, from the arrival of the request.
     pub timeout: Duration,
+    /// Clock and chance as inputs; `None` leaves both to the machine.
+    pub fixed: Option<Fixed>,
+}
+
+/// What makes a call the same whenever it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fixed {
+    /// The time that the code sees for as long as it runs, in milliseconds since 1970.
+    pub clock_ms: u64,
+    /// Where its random numbers begin.
+    pub seed: u64,
 }
 
 impl Request<'_> {
     /// The frame.
     pub fn encode(&self) -> Result<Vec<u8>, TooLarge> {
-        let texts = self.name.len() + self.code.len() + self.deps.len() + self.context.len();
-        let mut frame = Frame::new(REQUEST, texts + 48)?;
+        let texts = [self.name, self.code, self.deps, self.context, self.tools];
+        let mut frame = Frame::new(REQUEST, texts.iter().map(|text| text.len()).sum::<usize>() + 80)?;
         frame.bytes(&self.id.to_le_bytes());
         let millis = u32::try_from(self.timeout.as_millis()).unwrap_or(u32::MAX);
         frame.bytes(&millis.to_le_bytes());
+        frame.bytes(&[self.fixed.is_some().into()]);
+        let Fixed { clock_ms, seed } = self.fixed.unwrap_or(Fixed { clock_ms: 0, seed: 0 });
+        frame.bytes(&clock_ms.to_le_bytes());
+        frame.bytes(&seed.to_le_bytes());
         frame.text(self.name.as_bytes());
         frame.text(self.code.as_bytes());
-        for json in [self.deps, self.context] {
+        for json in [self.deps, self.context, self.tools] {
             frame.text(json.as_bytes());
             frame.bytes(&[0]);
         }
@@ -86,6 +108,34 @@ impl FileAnswer {
         let mut frame = Frame::new(kind, parts[0].len() + parts[1].len() + 16).expect("every part is bounded");
         frame.text(parts[0]);
         frame.text(parts[1]);
+        frame.finish()
+    }
+}
+
+/// The parent's answer to [`Reply::Tool`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToolAnswer {
+    /// What the tool gave, as JSON text.
+    Value(String),
+    /// It failed, in words; the code sees a `ToolError`.
+    Failed(String),
+    /// Not permitted, in words; the code sees a `PermissionDenied` error.
+    Denied(String),
+}
+
+impl ToolAnswer {
+    /// The frame for that question of a call.
+    pub fn encode(&self, question: u32) -> Vec<u8> {
+        let (kind, text) = match self {
+            Self::Value(json) if json.len() > MAX_FILE => (TOOL_FAILED, "the tool gave more than a sandbox takes"),
+            Self::Value(json) => (TOOL_VALUE, json.as_str()),
+            Self::Failed(message) => (TOOL_FAILED, cut(message, MAX_MESSAGE)),
+            Self::Denied(message) => (TOOL_DENIED, cut(message, MAX_MESSAGE)),
+        };
+        let mut frame = Frame::new(kind, text.len() + 16).expect("the text is bounded");
+        frame.bytes(&question.to_le_bytes());
+        frame.text(text.as_bytes());
+        frame.bytes(&[0]);
         frame.finish()
     }
 }
@@ -135,6 +185,17 @@ pub enum Reply {
         /// The path as the code gave it.
         path: String,
     },
+    /// The code calls a tool and goes on; a [`ToolAnswer`] is owed to it.
+    Tool {
+        /// The call.
+        id: u64,
+        /// Which question of this call, from 1.
+        question: u32,
+        /// `server:tool` as the code gave it.
+        name: String,
+        /// A JSON object; checked to be one.
+        arguments: String,
+    },
     /// The code tried something that no rule can allow; nothing waits for an answer.
     Denied {
         /// The call.
@@ -162,6 +223,8 @@ pub enum FailureKind {
     Output,
     /// It gave up on something that was refused.
     Permission,
+    /// It gave up on a tool that failed.
+    Tool,
 }
 
 impl FailureKind {
@@ -173,21 +236,26 @@ impl FailureKind {
             Self::Oom => "oom",
             Self::Output => "output",
             Self::Permission => "permission",
+            Self::Tool => "tool",
         }
     }
 
-    const ALL: [Self; 5] = [Self::Logic, Self::Timeout, Self::Oom, Self::Output, Self::Permission];
+    const ALL: [Self; 6] = [Self::Logic, Self::Timeout, Self::Oom, Self::Output, Self::Permission, Self::Tool];
 }
 
 const REQUEST: u8 = 1;
 const FILE_CONTENT: u8 = 2;
 const FILE_DENIED: u8 = 3;
 const FILE_FAILED: u8 = 4;
+const TOOL_VALUE: u8 = 5;
+const TOOL_FAILED: u8 = 6;
+const TOOL_DENIED: u8 = 7;
 const DONE: u8 = 16;
 const FAILED: u8 = 17;
 const READ: u8 = 18;
 const DENIED: u8 = 19;
 const REFUSED: u8 = 20;
+const TOOL: u8 = 21;
 
 /// The request does not fit a frame; its code or inputs are too large for the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -290,6 +358,12 @@ fn reply(body: &[u8]) -> Option<Reply> {
             let denial = Denial { action, resource: fields.string(MAX_RESOURCE)?, rule: fields.string(MAX_MESSAGE)? };
             Reply::Denied { id, denial }
         }
+        TOOL => {
+            let (id, question) = (fields.u64()?, fields.u32()?);
+            let (name, arguments) = (fields.string(MAX_RESOURCE)?, fields.string(MAX_ARGUMENTS)?);
+            serde_json::from_str::<&RawValue>(&arguments).ok().filter(|json| json.get().starts_with('{'))?;
+            Reply::Tool { id, question, name, arguments }
+        }
         REFUSED => Reply::Refused { reason: fields.string(MAX_MESSAGE)? },
         _ => return None,
     };
@@ -307,7 +381,7 @@ impl Reply {
         match self {
             Self::Done { last, .. } | Self::Failed { last, .. } => *last,
             Self::Refused { .. } => true,
-            Self::Read { .. } | Self::Denied { .. } => false,
+            Self::Read { .. } | Self::Tool { .. } | Self::Denied { .. } => false,
         }
     }
 
@@ -340,6 +414,14 @@ impl Reply {
                 frame.text(path.as_bytes());
                 frame.finish()
             }
+            Self::Tool { id, question, name, arguments } => {
+                let mut frame = frame(TOOL, name.len() + arguments.len() + 32);
+                frame.bytes(&id.to_le_bytes());
+                frame.bytes(&question.to_le_bytes());
+                frame.text(name.as_bytes());
+                frame.text(arguments.as_bytes());
+                frame.finish()
+            }
             Self::Denied { id, denial } => {
                 let mut frame = frame(DENIED, denial.resource.len() + denial.rule.len() + 32);
                 let action = Denial::ACTIONS.iter().position(|a| *a == denial.action).unwrap_or_default();
@@ -366,8 +448,29 @@ pub(crate) fn cut(text: &str, max: usize) -> &str {
 /// What a worker is told, borrowed from the frame's body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Order<'a> {
-    Call { id: u64, timeout_ms: u32, name: &'a str, code: &'a str, deps: &'a [u8], context: &'a [u8] },
+    Call {
+        id: u64,
+        timeout_ms: u32,
+        fixed: Option<Fixed>,
+        name: &'a str,
+        code: &'a str,
+        deps: &'a [u8],
+        context: &'a [u8],
+        tools: &'a [u8],
+    },
     File(Result<&'a [u8], Refusal<'a>>),
+    Tool {
+        question: u32,
+        answer: ToolResult<'a>,
+    },
+}
+
+/// How a tool's call was answered; the JSON text keeps its final zero byte.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ToolResult<'a> {
+    Value(&'a [u8]),
+    Failed(&'a str),
+    Denied(&'a str),
 }
 
 /// How a read was not answered with a file.
@@ -378,16 +481,30 @@ pub(crate) enum Refusal<'a> {
 }
 
 impl<'a> Order<'a> {
-    /// Reads the body of a frame; the two JSON texts keep their final zero byte.
+    /// Reads the body of a frame; the JSON texts keep their final zero byte.
     pub(crate) fn decode(body: &'a [u8]) -> Option<Self> {
         let (&kind, rest) = body.split_first()?;
         let mut fields = Fields(rest);
         let order = match kind {
             REQUEST => {
                 let id = fields.u64()?;
-                let timeout_ms = u32::from_le_bytes(*fields.take(4)?.first_chunk()?);
+                let timeout_ms = fields.u32()?;
+                let is_fixed = fields.u8()? != 0;
+                let fixed = Fixed { clock_ms: fields.u64()?, seed: fields.u64()? };
                 let (name, code) = (fields.str()?, fields.str()?);
-                Order::Call { id, timeout_ms, name, code, deps: fields.terminated()?, context: fields.terminated()? }
+                let (deps, context, tools) = (fields.terminated()?, fields.terminated()?, fields.terminated()?);
+                Order::Call { id, timeout_ms, fixed: is_fixed.then_some(fixed), name, code, deps, context, tools }
+            }
+            TOOL_VALUE | TOOL_FAILED | TOOL_DENIED => {
+                let question = fields.u32()?;
+                let text = fields.terminated()?;
+                let words = || std::str::from_utf8(&text[..text.len() - 1]).ok();
+                let answer = match kind {
+                    TOOL_VALUE => ToolResult::Value(text),
+                    TOOL_FAILED => ToolResult::Failed(words()?),
+                    _ => ToolResult::Denied(words()?),
+                };
+                Order::Tool { question, answer }
             }
             FILE_CONTENT | FILE_DENIED | FILE_FAILED => {
                 let first = fields.sized()?;
@@ -454,12 +571,16 @@ impl<'a> Fields<'a> {
         Some(self.take(1)?[0])
     }
 
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(*self.take(4)?.first_chunk()?))
+    }
+
     fn u64(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(*self.take(8)?.first_chunk()?))
     }
 
     fn sized(&mut self) -> Option<&'a [u8]> {
-        let len = u32::from_le_bytes(*self.take(4)?.first_chunk()?);
+        let len = self.u32()?;
         self.take(len as usize)
     }
 
@@ -473,7 +594,7 @@ impl<'a> Fields<'a> {
     }
 
     fn terminated(&mut self) -> Option<&'a [u8]> {
-        let len = u32::from_le_bytes(*self.take(4)?.first_chunk()?);
+        let len = self.u32()?;
         let text = self.take((len as usize).checked_add(1)?)?;
         std::str::from_utf8(text).ok()?;
         (text.last() == Some(&0)).then_some(text)
@@ -496,6 +617,7 @@ mod tests {
             Reply::Failed { id: 8, kind: FailureKind::Oom, message: "m".into(), log: String::new(), last: true },
             Reply::Read { id: 9, path: "/etc/passwd".into() },
             Reply::Denied { id: 10, denial },
+            Reply::Tool { id: 11, question: 2, name: "s:t".into(), arguments: "{\"a\":1}".into() },
             Reply::Refused { reason: "no seccomp".into() },
         ];
         let bytes: Vec<u8> = all.iter().flat_map(Reply::encode).collect();
@@ -523,7 +645,8 @@ mod tests {
         overlong[14] = 0xff;
         let mut unknown = done().encode();
         unknown[4] = 99;
-        for bytes in [no_json.encode(), overlong, unknown] {
+        let no_object = Reply::Tool { id: 1, question: 1, name: "s:t".into(), arguments: "[]".into() };
+        for bytes in [no_json.encode(), no_object.encode(), overlong, unknown] {
             let mut decoder = Decoder::default();
             decoder.feed(&bytes);
             assert_eq!(decoder.next_reply(), Err(ProtocolError::Malformed));
@@ -551,16 +674,20 @@ mod tests {
             code: "return 'ü'",
             deps: "{}",
             context: "{\"k\":1}",
+            tools: "",
             timeout: Duration::from_millis(200),
+            fixed: Some(Fixed { clock_ms: 5, seed: u64::MAX }),
         };
         let frame = request.encode().unwrap();
         let wanted = Order::Call {
             id: 3,
             timeout_ms: 200,
+            fixed: Some(Fixed { clock_ms: 5, seed: u64::MAX }),
             name: "job.ts",
             code: "return 'ü'",
             deps: b"{}\0",
             context: b"{\"k\":1}\0",
+            tools: b"\0",
         };
         assert_eq!(Order::decode(&frame[4..]), Some(wanted));
         let huge = "x".repeat(MAX_REQUEST);
@@ -575,5 +702,11 @@ mod tests {
         let denied = FileAnswer::Denied(denial).encode();
         let wanted = Order::File(Err(Refusal::Denied { resource: "/x", rule: "no" }));
         assert_eq!(Order::decode(&denied[4..]), Some(wanted));
+        let value = ToolAnswer::Value("{\"a\":1}".into()).encode(3);
+        let wanted = Order::Tool { question: 3, answer: ToolResult::Value(b"{\"a\":1}\0") };
+        assert_eq!(Order::decode(&value[4..]), Some(wanted));
+        let failed = ToolAnswer::Failed("no".into()).encode(4);
+        let wanted = Order::Tool { question: 4, answer: ToolResult::Failed("no") };
+        assert_eq!(Order::decode(&failed[4..]), Some(wanted));
     }
 }

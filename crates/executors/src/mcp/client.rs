@@ -234,6 +234,11 @@ impl Client {
         self.config.probe && matches!(self.state, State::Probing { .. } | State::Initializing { .. })
     }
 
+    /// Whether the tools are known and calls go out at once.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready)
+    }
+
     /// After a fatal event or [`Client::closed`].
     pub fn is_dead(&self) -> bool {
         matches!(self.state, State::Dead { .. })

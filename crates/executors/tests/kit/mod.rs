@@ -20,6 +20,8 @@ pub(crate) struct Bench {
     pub(crate) dispatcher: LocalDispatcher,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) progress: Vec<String>,
+    /// `action resource` of what was refused.
+    pub(crate) denied: Vec<String>,
     count: u32,
     ended: Vec<Ended>,
     _turn: MutexGuard<'static, ()>,
@@ -36,6 +38,7 @@ impl Bench {
             dispatcher: LocalDispatcher::new(config).unwrap(),
             folder: tempfile::tempdir().unwrap(),
             progress: Vec::new(),
+            denied: Vec::new(),
             count: 0,
             ended: Vec::new(),
             _turn: turn,
@@ -91,6 +94,7 @@ impl Bench {
             match report {
                 Report::Ended(ended) => self.ended.push(ended),
                 Report::Progress { line, .. } => self.progress.push(line),
+                Report::Denied { action, resource, .. } => self.denied.push(format!("{action} {resource}")),
                 other => panic!("unexpected {other:?}"),
             }
         }

@@ -10,7 +10,6 @@ use crate::keys;
 use crate::references::{self, Names, Use};
 use crate::syntax::{Data, Entry, Node, Span};
 use crate::template::Template;
-use crate::unsupported::{self, Place};
 use crate::workflow::{AgentContext, AgentTask, CodeTask, ShellTask, ToolTask};
 
 /// A task's keys and what they may refer to.
@@ -216,9 +215,6 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
                 self.cx.sink.error("missing-key", span, "a code task needs `type: code_execution`");
             }
         }
-        if let Some(entry) = self.entries.iter().find(|entry| entry.key == "intent") {
-            unsupported::key(Place::Code, "intent", entry.key_span, &mut self.cx.sink);
-        }
         let mut task = CodeTask {
             code: String::new(),
             code_file: None,
@@ -226,6 +222,8 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
             sandbox_timeout: SANDBOX_TIMEOUT,
             memory_limit_bytes: SANDBOX_MEMORY,
             allowed_read_paths: Vec::new(),
+            deterministic: false,
+            intent: self.intent(),
         };
         if let Some(node) = self.get("sandbox_config") {
             self.sandbox(node, &mut task);
@@ -244,6 +242,22 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
         }
         task.code = code;
         Some(task)
+    }
+
+    /// What the code wants to do, in words; `tools` is then a name in its scope.
+    fn intent(&mut self) -> Option<String> {
+        let node = self.get("intent")?;
+        let intent = fields::plain_text("intent", node, &mut self.cx.sink)?;
+        if intent.trim().is_empty() {
+            self.cx.sink.error("bad-value", node.span, "the intent is empty").help("say what the code wants to do");
+        }
+        if let Some(Data::Map(context)) = self.get("context").map(|node| &node.data)
+            && let Some(entry) = context.iter().find(|entry| entry.key == "tools")
+        {
+            let message = "`tools` is what `intent` gives to the code";
+            self.cx.sink.error("bad-value", entry.key_span, message).help("choose another name in `context`");
+        }
+        Some(intent.to_owned())
     }
 
     fn code_text(&mut self, span: Span, task: &mut CodeTask) -> Option<(String, Span)> {
@@ -301,6 +315,7 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
                     task.sandbox_timeout = limit.unwrap_or(SANDBOX_TIMEOUT);
                 }
                 "memoryLimit" => task.memory_limit_bytes = fields::size(key, node, sink).unwrap_or(SANDBOX_MEMORY),
+                "deterministic" => task.deterministic = fields::boolean(key, node, sink).unwrap_or_default(),
                 "allowedReadPaths" => task.allowed_read_paths = fields::texts(key, node, sink).unwrap_or_default(),
                 _ => keys::unknown(entry, "`sandbox_config`", &[keys::SANDBOX], sink),
             }

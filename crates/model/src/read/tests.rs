@@ -226,7 +226,6 @@ fn what_is_not_built_is_refused_by_name() {
         ("approve: 'Ship it?', expires: 1h", "approve"),
         ("workflow: sub.yaml, inputs: {n: 1}", "workflow"),
         ("aggregate: all", "aggregate"),
-        ("type: code_execution, code: 'return 1', intent: 'list'", "intent"),
     ] {
         let parsed = read(&format!("tasks: [{{id: a, run: x}}, {{id: t, depends_on: [a], {body}}}]"));
         let one: Vec<_> = parsed.diagnostics.iter().map(|d| (d.code, d.task.as_deref())).collect();

@@ -1,12 +1,15 @@
-//! What one call may still do and has done: its deadline, its log, its refusals. It does not know the interpreter,
-//! which asks it from inside (interrupt handler, allocator, host functions).
+//! What one call may still do and has done: its deadline, its log, its refusals, its questions to the parent. It does
+//! not know the interpreter, which asks it from inside (interrupt handler, allocator, host functions).
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::link::Link;
-use crate::protocol::{Denial, MAX_DENIALS, MAX_LOG, MAX_RESOURCE, Order, Refusal, Reply, cut};
+use crate::protocol::{
+    Denial, MAX_ARGUMENTS, MAX_DENIALS, MAX_LOG, MAX_RESOURCE, MAX_TOOL_CALLS, Order, Refusal, Reply, ToolResult, cut,
+};
 
 /// State of the call that an interpreter performs.
 #[derive(Debug)]
@@ -19,6 +22,12 @@ pub(crate) struct Call {
     out_of_memory: Cell<bool>,
     denials: Cell<u32>,
     log: RefCell<String>,
+    /// Tools called so far, how many of them are unanswered, and how many failed.
+    questions: Cell<u32>,
+    open: Cell<u32>,
+    failures: Cell<u32>,
+    /// Answers that came while a file was waited for.
+    early: RefCell<VecDeque<Vec<u8>>>,
 }
 
 /// A file, or why there is none.
@@ -43,6 +52,10 @@ impl Call {
             out_of_memory: Cell::new(false),
             denials: Cell::new(0),
             log: RefCell::default(),
+            questions: Cell::new(0),
+            open: Cell::new(0),
+            failures: Cell::new(0),
+            early: RefCell::default(),
         }
     }
 
@@ -81,9 +94,10 @@ impl Call {
         self.out_of_memory.get()
     }
 
-    /// Whether it ever ran into a limit, even if the code went on.
-    pub(crate) fn met_a_limit(&self) -> bool {
-        self.out_of_memory() || self.must_stop()
+    /// Whether no other call may follow in this process: it ran into a limit, even if the code went on, or answers are
+    /// owed to it that would come to the next one.
+    pub(crate) fn is_last(&self) -> bool {
+        self.out_of_memory() || self.must_stop() || self.open.get() > 0
     }
 
     /// How often something was refused.
@@ -129,10 +143,13 @@ impl Call {
             self.denials.set(MAX_DENIALS + 1);
             return Access::Denied("refused too often".to_owned());
         }
-        let mut body = Vec::new();
-        let asked = self.link.send(&Reply::Read { id: self.id.get(), path: path.to_owned() });
-        let answered = asked && self.link.receive(&mut body);
-        match if answered { Order::decode(&body) } else { None } {
+        self.link.send(&Reply::Read { id: self.id.get(), path: path.to_owned() });
+        let mut body = self.receive();
+        while let Some(Order::Tool { .. }) = Order::decode(&body) {
+            self.early.borrow_mut().push_back(body);
+            body = self.receive();
+        }
+        match Order::decode(&body) {
             Some(Order::File(Ok(_))) => {
                 // The content is the frame's tail but for the empty second text.
                 let (start, end) = (5, body.len() - 4);
@@ -146,7 +163,61 @@ impl Call {
             }
             Some(Order::File(Err(Refusal::Failed(message)))) => Access::Failed(format!("{path:?}: {message}")),
             // Without its parent the worker has no reason to be.
-            Some(Order::Call { .. }) | None => std::process::exit(crate::exit::BAD_PARENT),
+            Some(Order::Call { .. } | Order::Tool { .. }) | None => std::process::exit(crate::exit::BAD_PARENT),
         }
+    }
+
+    fn receive(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        if !self.link.receive(&mut body) {
+            std::process::exit(crate::exit::BAD_PARENT);
+        }
+        body
+    }
+
+    /// Has the parent call a tool; the number by which the answer will be known, or why it is not even asked.
+    pub(crate) fn call_tool(&self, name: &str, arguments: &str) -> Result<u32, String> {
+        if name.len() > MAX_RESOURCE {
+            return Err("the name of the tool is too long".to_owned());
+        }
+        if arguments.len() > MAX_ARGUMENTS {
+            return Err(format!("the arguments are longer than {MAX_ARGUMENTS} bytes as JSON"));
+        }
+        if self.questions.get() >= MAX_TOOL_CALLS {
+            return Err(format!("the code has called tools {MAX_TOOL_CALLS} times, which is the limit"));
+        }
+        if self.denials.get() >= MAX_DENIALS {
+            self.denials.set(MAX_DENIALS + 1);
+            return Err("refused too often".to_owned());
+        }
+        self.questions.set(self.questions.get() + 1);
+        self.open.set(self.open.get() + 1);
+        let (id, question) = (self.id.get(), self.questions.get());
+        self.link.send(&Reply::Tool { id, question, name: name.to_owned(), arguments: arguments.to_owned() });
+        Ok(question)
+    }
+
+    /// The next answer of a tool, waited for; `None` when none is owed. Its body decodes as [`Order::Tool`].
+    pub(crate) fn next_tool_answer(&self) -> Option<Vec<u8>> {
+        if self.open.get() == 0 {
+            return None;
+        }
+        let early = self.early.borrow_mut().pop_front();
+        let body = early.unwrap_or_else(|| self.receive());
+        match Order::decode(&body) {
+            Some(Order::Tool { answer, .. }) => match answer {
+                ToolResult::Value(_) => {}
+                ToolResult::Failed(_) => self.failures.set(self.failures.get() + 1),
+                ToolResult::Denied(_) => self.denials.set(self.denials.get() + 1),
+            },
+            _ => std::process::exit(crate::exit::BAD_PARENT),
+        }
+        self.open.set(self.open.get() - 1);
+        Some(body)
+    }
+
+    /// How many tools failed.
+    pub(crate) fn tool_failures(&self) -> u32 {
+        self.failures.get()
     }
 }

@@ -12,6 +12,9 @@ pub(crate) const FILE: &str = "code";
 /// The name of the error that the code sees when something is refused.
 pub(crate) const PERMISSION_DENIED: &str = "PermissionDenied";
 
+/// The name of the error that the code sees when a tool fails.
+pub(crate) const TOOL_ERROR: &str = "ToolError";
+
 /// A call that failed.
 #[derive(Debug)]
 pub(crate) struct Fault {
@@ -107,8 +110,12 @@ impl Telling<'_> {
         if name == "InternalError" && message == "string too long" {
             return self.out_of_memory();
         }
-        let denied = name == PERMISSION_DENIED && self.call.denials() > 0;
-        let kind = if denied { FailureKind::Permission } else { FailureKind::Logic };
+        // Names can be forged, so what they claim must have happened.
+        let kind = match name {
+            PERMISSION_DENIED if self.call.denials() > 0 => FailureKind::Permission,
+            TOOL_ERROR if self.call.tool_failures() > 0 => FailureKind::Tool,
+            _ => FailureKind::Logic,
+        };
         let name = if name.is_empty() { "Error" } else { name };
         let colon = if message.is_empty() { "" } else { ": " };
         let place = place_in(&stack).and_then(|place| original_place(self.code, place));

@@ -1,13 +1,17 @@
-//! What the global scope has beyond the language: console, text coding, reading allowed files. It does not know which
-//! files are allowed. The functions here are reachable by the code only through `prelude.js`.
+//! What the global scope has beyond the language: console, text coding, reading allowed files, calling tools. It does
+//! not know which files and tools are allowed. The functions here are reachable by the code only through `prelude.js`.
 
 use std::ffi::CStr;
 use std::rc::Rc;
 
-use rquickjs::{Array, Ctx, Function, IntoJs, Object, Result, String as JsString, TypedArray, Value, qjs};
+use rquickjs::{
+    Array, Ctx, Function, IntoJs, Object, Persistent, Result, String as JsString, TypedArray, Undefined, Value, qjs,
+};
 
 use super::call::{Access, Call};
-use super::fault::PERMISSION_DENIED;
+use super::fault::{PERMISSION_DENIED, TOOL_ERROR};
+use super::json_reader;
+use crate::protocol::{Fixed, Order, ToolResult};
 
 /// Strict by its own first statement.
 const PRELUDE: &CStr = match CStr::from_bytes_with_nul(concat!(include_str!("prelude.js"), "\0").as_bytes()) {
@@ -21,11 +25,53 @@ pub(crate) struct Prelude {
     bytecode: Vec<u8>,
 }
 
+/// What the prelude leaves to the interpreter: the things that wait for a request.
+pub(crate) struct Hooks {
+    /// Makes clock and chance repeatable.
+    fix: Persistent<Function<'static>>,
+    /// Makes `tools`.
+    tools: Persistent<Function<'static>>,
+    /// Settles the promise of a tool's call.
+    settle: Persistent<Function<'static>>,
+}
+
+impl Hooks {
+    /// Makes clock and chance repeatable.
+    pub(crate) fn fix(&self, ctx: &Ctx<'_>, fixed: Fixed) -> Result<()> {
+        let halves = ((fixed.seed >> 32) as u32, fixed.seed as u32);
+        self.fix.clone().restore(ctx)?.call((fixed.clock_ms as f64, halves.0, halves.1))
+    }
+
+    /// `tools`, made of its description.
+    pub(crate) fn tools<'js>(&self, ctx: &Ctx<'js>, description: Value<'js>) -> Result<Value<'js>> {
+        self.tools.clone().restore(ctx)?.call((description,))
+    }
+
+    /// Takes the next answer of a tool, for which it waits; false when none is owed.
+    pub(crate) fn settle_one(&self, ctx: &Ctx<'_>, call: &Call) -> Result<bool> {
+        let Some(body) = call.next_tool_answer() else { return Ok(false) };
+        let Some(Order::Tool { question, answer }) = Order::decode(&body) else { return Ok(false) };
+        let settle = self.settle.clone().restore(ctx)?;
+        let named = |name: &'static str, message: &str| settle.call((question, Undefined, name, message.to_owned()));
+        match answer {
+            ToolResult::Value(json) => {
+                let text = CStr::from_bytes_until_nul(json).unwrap_or_default();
+                settle.call::<_, ()>((question, json_reader::parse(ctx, text)?))?;
+            }
+            ToolResult::Failed(message) => named(TOOL_ERROR, message)?,
+            ToolResult::Denied(message) => named(PERMISSION_DENIED, message)?,
+        }
+        Ok(true)
+    }
+}
+
 impl Prelude {
     /// Makes the global scope.
-    pub(crate) fn install<'js>(&mut self, ctx: &Ctx<'js>, call: &Rc<Call>) -> Result<()> {
+    pub(crate) fn install<'js>(&mut self, ctx: &Ctx<'js>, call: &Rc<Call>) -> Result<Hooks> {
         let host = host(ctx, call)?;
-        self.function(ctx)?.call((host,))
+        let hooks: Object<'js> = self.function(ctx)?.call((host,))?;
+        let hook = |name: &str| -> Result<_> { Ok(Persistent::save(ctx, hooks.get::<_, Function<'js>>(name)?)) };
+        Ok(Hooks { fix: hook("fix")?, tools: hook("tools")?, settle: hook("settle")? })
     }
 
     fn function<'js>(&mut self, ctx: &Ctx<'js>) -> Result<Function<'js>> {
@@ -90,6 +136,12 @@ fn host<'js>(ctx: &Ctx<'js>, call: &Rc<Call>) -> Result<Object<'js>> {
     let reader = Rc::clone(call);
     let read = move |ctx: Ctx<'js>, path: String, text: bool| read(&ctx, &reader, &path, text);
     host.set("read", Function::new(ctx.clone(), read)?)?;
+    let caller = Rc::clone(call);
+    let call_tool = move |ctx: Ctx<'js>, name: String, arguments: String| match caller.call_tool(&name, &arguments) {
+        Ok(question) => question.into_js(&ctx),
+        Err(why) => why.into_js(&ctx),
+    };
+    host.set("call", Function::new(ctx.clone(), call_tool)?)?;
     host.set("encode", Function::new(ctx.clone(), encode)?)?;
     host.set("decode", Function::new(ctx.clone(), decode)?)?;
     Ok(host)

@@ -12,27 +12,32 @@ use rquickjs::{Context, Ctx, Function, Promise, Runtime, Value};
 use super::allocator::Budget;
 use super::call::Call;
 use super::fault::{FILE, Fault, Telling};
-use super::host::Prelude;
+use super::host::{Hooks, Prelude};
 use super::strip::Stripper;
 use super::{json_reader, json_writer};
-use crate::protocol::FailureKind;
+use crate::protocol::{FailureKind, Fixed};
 
 /// Native stack that the code may use; the process has 8 MB.
 const STACK: usize = 1 << 20;
 
 /// A runtime with its global scope, ready for one call.
 pub(crate) struct Interpreter {
+    /// Before the context, which must be there when they are dropped.
+    hooks: Hooks,
     context: Context,
     call: Rc<Call>,
     memory: u64,
 }
 
-/// The code and what it sees; the two JSON texts end with a zero byte.
+/// The code and what it sees; the JSON texts end with a zero byte.
 pub(crate) struct Job<'a> {
     pub(crate) name: &'a str,
     pub(crate) code: &'a str,
     pub(crate) deps: &'a [u8],
     pub(crate) context: &'a [u8],
+    /// Empty when there shall be no `tools`.
+    pub(crate) tools: &'a [u8],
+    pub(crate) fixed: Option<Fixed>,
 }
 
 impl Interpreter {
@@ -46,8 +51,8 @@ impl Interpreter {
         let clock = Rc::clone(&call);
         runtime.set_interrupt_handler(Some(Box::new(move || clock.must_stop())));
         let context = Context::full(&runtime).ok()?;
-        context.with(|ctx| prelude.install(&ctx, &call)).ok()?;
-        Some(Interpreter { context, call, memory })
+        let hooks = context.with(|ctx| prelude.install(&ctx, &call)).ok()?;
+        Some(Interpreter { hooks, context, call, memory })
     }
 
     /// Performs the call: the JSON text of the returned value, or why there is none.
@@ -55,7 +60,7 @@ impl Interpreter {
         let telling = Telling { call: &self.call, name: job.name, code: job.code, memory: self.memory };
         let js = stripper.strip(job.code).map_err(|e| telling.syntax(e))?;
         self.context.with(|ctx| {
-            let result = match evaluate(&ctx, &self.call, &js, job) {
+            let result = match evaluate(&ctx, &self.call, &self.hooks, &js, job) {
                 Ok(Some(value)) => json_writer::write(&value, &self.call).map_err(|why| telling.unwritable(&ctx, why)),
                 Ok(None) if self.call.out_of_memory() => Err(telling.out_of_memory()),
                 Ok(None) => Err(Fault {
@@ -73,18 +78,32 @@ impl Interpreter {
 }
 
 /// The value that the code returns; `None` when it never will.
-fn evaluate<'js>(ctx: &Ctx<'js>, call: &Call, js: &str, job: &Job<'_>) -> rquickjs::Result<Option<Value<'js>>> {
+fn evaluate<'js>(
+    ctx: &Ctx<'js>,
+    call: &Call,
+    hooks: &Hooks,
+    js: &str,
+    job: &Job<'_>,
+) -> rquickjs::Result<Option<Value<'js>>> {
+    if let Some(fixed) = job.fixed {
+        hooks.fix(ctx, fixed)?;
+    }
     let deps = json_reader::parse(ctx, terminated(job.deps))?;
     let context = json_reader::parse(ctx, terminated(job.context))?;
 
     // The names in scope are parameters of a function around the code, so the code may declare them again.
     let mut parameters = String::from("(deps,context");
     let mut values = vec![deps, context.clone()];
+    let has_tools = job.tools.len() > 1;
+    if has_tools {
+        parameters.push_str(",tools");
+        values.push(hooks.tools(ctx, json_reader::parse(ctx, terminated(job.tools))?)?);
+    }
     if let Some(object) = context.as_object() {
         for entry in object.props::<rquickjs::String, Value>() {
             let (key, value) = entry?;
             let key = key.to_string()?;
-            if is_bindable(&key) {
+            if is_bindable(&key) && !(has_tools && key == "tools") {
                 parameters.push(',');
                 parameters.push_str(&key);
                 values.push(value);
@@ -106,7 +125,7 @@ fn evaluate<'js>(ctx: &Ctx<'js>, call: &Call, js: &str, job: &Job<'_>) -> rquick
     loop {
         match promise.state() {
             PromiseState::Pending => {
-                if call.must_stop() || !ctx.execute_pending_job() {
+                if call.must_stop() || !(ctx.execute_pending_job() || hooks.settle_one(ctx, call)?) {
                     return Ok(None);
                 }
             }

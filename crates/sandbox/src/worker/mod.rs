@@ -103,18 +103,19 @@ fn serve(config: Config, link: Rc<Link>) -> i32 {
         if !link.receive(&mut frame) {
             return 0;
         }
-        let Some(Order::Call { id, timeout_ms, name, code, deps, context }) = Order::decode(&frame) else {
+        let Some(Order::Call { id, timeout_ms, fixed, name, code, deps, context, tools }) = Order::decode(&frame)
+        else {
             return exit::BAD_PARENT;
         };
         call.begin(id, Duration::from_millis(timeout_ms.into()));
         let result = match &interpreter {
-            Some(interpreter) => interpreter.run(&mut stripper, &Job { name, code, deps, context }),
+            Some(interpreter) => interpreter.run(&mut stripper, &Job { name, code, deps, context, tools, fixed }),
             None => Err(Fault::too_little_memory(config.memory_bytes)),
         };
         let reply = match result {
-            Ok(json) => Reply::Done { id, json, log: call.take_log(), last: call.met_a_limit() },
+            Ok(json) => Reply::Done { id, json, log: call.take_log(), last: call.is_last() },
             Err(Fault { kind, message }) => {
-                Reply::Failed { id, kind, message, log: call.take_log(), last: call.met_a_limit() }
+                Reply::Failed { id, kind, message, log: call.take_log(), last: call.is_last() }
             }
         };
         if !link.send(&reply) || reply.is_last() {

@@ -118,6 +118,68 @@
     return clone(value);
   };
 
+  // Tools: a call is a question to the parent, and its promise is settled when the answer comes.
+  const { construct } = Reflect, Promised = Promise, Mirror = Proxy, open = Object.create(null);
+  const callTool = async (name, values) => {
+    const tool = Text(name), error = new Error('');
+    const text = values === undefined ? '{}' : stringify(values);
+    if (text === undefined || text[0] !== '{') throw new TypeError(`the arguments of ${tool} must be an object`);
+    const question = host.call(tool, text);
+    if (typeof question === 'string') throw new RangeError(question);
+    return new Promised((resolve, reject) => { open[question] = { resolve, reject, error }; });
+  };
+  const settle = (question, value, failure, message) => {
+    const { resolve, reject, error } = open[question];
+    delete open[question];
+    // The error was made where the tool was called, so that its stack names that line.
+    if (failure) reject(define(error, { name: failure, message }));
+    else resolve(value);
+  };
+  // The name `then` would make a namespace look like a promise; such a tool is called by `tools.call`.
+  const namespace = (server) => new Mirror(Object.create(null), {
+    get: (_, tool) => (typeof tool === 'string' && tool !== 'then' ? (values) => callTool(`${server}:${tool}`, values) : undefined),
+    set: () => false,
+  });
+  const tools = ({ servers, ranked }) => {
+    for (let i = 0; i < ranked.length; i++) {
+      const { name } = ranked[i];
+      define(ranked[i], { call: (values) => callTool(name, values) });
+    }
+    define(ranked, { call: callTool });
+    for (let i = 0; i < servers.length; i++) {
+      if (!(servers[i] in ranked)) define(ranked, { [servers[i]]: namespace(servers[i]) });
+    }
+    return ranked;
+  };
+
+  // A clock that stands still, chance from a seed, and nothing that tells when memory is collected.
+  const fix = (now, a, b) => {
+    const RealDate = Date, realString = Date.prototype.toString;
+    function FixedDate(...parts) {
+      if (!new.target) return apply(realString, new RealDate(now), []);
+      return construct(RealDate, parts.length ? parts : [now], new.target);
+    }
+    define(FixedDate, { now: () => now, parse: RealDate.parse, UTC: RealDate.UTC });
+    Object.defineProperty(FixedDate, 'name', { value: 'Date' });
+    Object.defineProperty(FixedDate, 'length', { value: 7 });
+    Object.defineProperty(FixedDate, 'prototype', { value: RealDate.prototype, writable: false });
+    define(RealDate.prototype, { constructor: FixedDate });
+    // sfc32 of PractRand, two words for the 53 bits of a number.
+    let c = 0x9e3779b9 | 0, counter = 1;
+    const next = () => {
+      const word = (((a + b) | 0) + counter) | 0;
+      counter = (counter + 1) | 0;
+      a = b ^ (b >>> 9);
+      b = (c + (c << 3)) | 0;
+      c = (((c << 21) | (c >>> 11)) + word) | 0;
+      return word >>> 0;
+    };
+    for (let i = 0; i < 12; i++) next();
+    define(Math, { random: () => ((next() >>> 5) * 67108864 + (next() >>> 6)) / 9007199254740992 });
+    define(globalThis, { Date: FixedDate });
+    for (const name of ['performance', 'WeakRef', 'FinalizationRegistry']) delete globalThis[name];
+  };
+
   define(globalThis, {
     console, TextEncoder, TextDecoder, structuredClone, fetch,
     readTextFile: readText,
@@ -131,4 +193,5 @@
       promises: define({}, { readFile: async (path, options) => readSync(path, options), writeFile: write }),
     }),
   });
+  return { fix, tools, settle };
 }

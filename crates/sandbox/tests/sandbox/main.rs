@@ -8,13 +8,15 @@ mod escapes;
 mod files;
 mod language;
 mod limits;
+mod repeatable;
+mod tools;
 mod workers;
 
 use std::path::Path;
 use std::time::Duration;
 
 use raddle_sandbox::client::{Outcome, Worker};
-use raddle_sandbox::{Broker, Config, FailureKind, Request};
+use raddle_sandbox::{Broker, Config, FailureKind, Fixed, Request, ToolAnswer};
 use serde_json::Value;
 
 /// A worker with the things that a call needs; refreshed when it is spent.
@@ -64,8 +66,24 @@ impl Sandbox {
             self.worker = Worker::spawn(&argv(self.config)).expect("a worker starts");
         }
         self.calls += 1;
-        let request = Request { id: self.calls, name: "t", code, deps, context, timeout };
+        let request = Request { id: self.calls, name: "t", code, deps, context, tools: "", fixed: None, timeout };
         self.worker.call(&request, &self.broker)
+    }
+
+    /// A call with clock and chance given, or with tools and who performs them.
+    pub(crate) fn call_with(
+        &mut self,
+        code: &str,
+        (tools, fixed): (&str, Option<Fixed>),
+        perform: &mut dyn FnMut(&str, &str) -> ToolAnswer,
+    ) -> Outcome {
+        if self.worker.is_spent() {
+            self.worker = Worker::spawn(&argv(self.config)).expect("a worker starts");
+        }
+        self.calls += 1;
+        let timeout = Duration::from_secs(20);
+        let request = Request { id: self.calls, name: "t", code, deps: "{}", context: "{}", tools, fixed, timeout };
+        self.worker.call_with_tools(&request, &self.broker, perform)
     }
 
     pub(crate) fn run(&mut self, code: &str) -> Outcome {

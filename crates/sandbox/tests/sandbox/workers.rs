@@ -107,8 +107,16 @@ fn a_killed_worker_is_told() {
     let broker = Broker::new(std::path::Path::new("/"), &[]);
     let pid = rustix::process::Pid::from_raw(worker.id().cast_signed()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    let request =
-        Request { id: 1, name: "t", code: "return 1", deps: "{}", context: "{}", timeout: Duration::from_secs(5) };
+    let request = Request {
+        id: 1,
+        name: "t",
+        code: "return 1",
+        deps: "{}",
+        context: "{}",
+        tools: "",
+        fixed: None,
+        timeout: Duration::from_secs(5),
+    };
     let outcome = worker.call(&request, &broker);
     assert_eq!(outcome.result.unwrap_err().0, FailureKind::Oom);
     assert!(worker.is_spent());

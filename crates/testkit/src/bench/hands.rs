@@ -81,6 +81,8 @@ fn code(snippet: &str, input: &str) -> Result<Work, String> {
         timeout: Duration::from_secs(60),
         memory_bytes: 256 << 20,
         allowed_read_paths: Vec::new(),
+        fixed: None,
+        tools: None,
     })))
 }
 
