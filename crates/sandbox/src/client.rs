@@ -31,6 +31,9 @@ pub struct Worker {
     spent: bool,
 }
 
+/// Who performs tool calls, by name and arguments.
+pub type Performer<'a> = &'a mut dyn FnMut(&str, &str) -> ToolAnswer;
+
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -68,12 +71,7 @@ impl Worker {
     }
 
     /// The same with somebody who performs tool calls, by name and arguments, one at a time.
-    pub fn call_with_tools(
-        &mut self,
-        request: &Request<'_>,
-        broker: &Broker,
-        tools: &mut dyn FnMut(&str, &str) -> ToolAnswer,
-    ) -> Outcome {
+    pub fn call_with_tools(&mut self, request: &Request<'_>, broker: &Broker, tools: Performer<'_>) -> Outcome {
         let mut outcome = Outcome { result: Ok(String::new()), log: String::new(), denials: Vec::new() };
         let frame = match request.encode() {
             Ok(frame) => frame,
@@ -102,7 +100,7 @@ impl Worker {
         &mut self,
         frame: &[u8],
         id: u64,
-        (broker, tools): (&Broker, &mut dyn FnMut(&str, &str) -> ToolAnswer),
+        (broker, tools): (&Broker, Performer<'_>),
         deadline: Instant,
         log: &mut String,
         denials: &mut Vec<Denial>,

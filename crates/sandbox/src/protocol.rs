@@ -10,6 +10,12 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+mod frame;
+mod order;
+
+use frame::{Fields, Frame};
+pub(crate) use order::{Order, Refusal, ToolResult};
+
 /// Longest frame to a worker.
 pub const MAX_REQUEST: usize = 64 << 20;
 /// Largest file that can be handed to a worker.
@@ -443,162 +449,6 @@ impl Reply {
 /// The longest beginning of `text` with at most `max` bytes.
 pub(crate) fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
-}
-
-/// What a worker is told, borrowed from the frame's body.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Order<'a> {
-    Call {
-        id: u64,
-        timeout_ms: u32,
-        fixed: Option<Fixed>,
-        name: &'a str,
-        code: &'a str,
-        deps: &'a [u8],
-        context: &'a [u8],
-        tools: &'a [u8],
-    },
-    File(Result<&'a [u8], Refusal<'a>>),
-    Tool {
-        question: u32,
-        answer: ToolResult<'a>,
-    },
-}
-
-/// How a tool's call was answered; the JSON text keeps its final zero byte.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum ToolResult<'a> {
-    Value(&'a [u8]),
-    Failed(&'a str),
-    Denied(&'a str),
-}
-
-/// How a read was not answered with a file.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Refusal<'a> {
-    Denied { resource: &'a str, rule: &'a str },
-    Failed(&'a str),
-}
-
-impl<'a> Order<'a> {
-    /// Reads the body of a frame; the JSON texts keep their final zero byte.
-    pub(crate) fn decode(body: &'a [u8]) -> Option<Self> {
-        let (&kind, rest) = body.split_first()?;
-        let mut fields = Fields(rest);
-        let order = match kind {
-            REQUEST => {
-                let id = fields.u64()?;
-                let timeout_ms = fields.u32()?;
-                let is_fixed = fields.u8()? != 0;
-                let fixed = Fixed { clock_ms: fields.u64()?, seed: fields.u64()? };
-                let (name, code) = (fields.str()?, fields.str()?);
-                let (deps, context, tools) = (fields.terminated()?, fields.terminated()?, fields.terminated()?);
-                Order::Call { id, timeout_ms, fixed: is_fixed.then_some(fixed), name, code, deps, context, tools }
-            }
-            TOOL_VALUE | TOOL_FAILED | TOOL_DENIED => {
-                let question = fields.u32()?;
-                let text = fields.terminated()?;
-                let words = || std::str::from_utf8(&text[..text.len() - 1]).ok();
-                let answer = match kind {
-                    TOOL_VALUE => ToolResult::Value(text),
-                    TOOL_FAILED => ToolResult::Failed(words()?),
-                    _ => ToolResult::Denied(words()?),
-                };
-                Order::Tool { question, answer }
-            }
-            FILE_CONTENT | FILE_DENIED | FILE_FAILED => {
-                let first = fields.sized()?;
-                let second = fields.str()?;
-                Order::File(match kind {
-                    FILE_CONTENT => Ok(first),
-                    // The parent may have cut a text inside a character.
-                    FILE_DENIED => Err(Refusal::Denied { resource: valid_beginning(first), rule: second }),
-                    _ => Err(Refusal::Failed(valid_beginning(first))),
-                })
-            }
-            _ => return None,
-        };
-        fields.0.is_empty().then_some(order)
-    }
-}
-
-fn valid_beginning(bytes: &[u8]) -> &str {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(e) => std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or_default(),
-    }
-}
-
-struct Frame(Vec<u8>);
-
-impl Frame {
-    fn new(kind: u8, room: usize) -> Result<Self, TooLarge> {
-        if room > MAX_REQUEST {
-            return Err(TooLarge { bytes: room });
-        }
-        let mut bytes = Vec::with_capacity(room + 5);
-        bytes.extend_from_slice(&[0, 0, 0, 0, kind]);
-        Ok(Frame(bytes))
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn text(&mut self, text: &[u8]) {
-        let len = u32::try_from(text.len()).expect("a frame's room was checked");
-        self.bytes(&len.to_le_bytes());
-        self.bytes(text);
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        let len = u32::try_from(self.0.len() - 4).expect("a frame's room was checked");
-        self.0[..4].copy_from_slice(&len.to_le_bytes());
-        self.0
-    }
-}
-
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        Some(self.take(1)?[0])
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(*self.take(4)?.first_chunk()?))
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(*self.take(8)?.first_chunk()?))
-    }
-
-    fn sized(&mut self) -> Option<&'a [u8]> {
-        let len = self.u32()?;
-        self.take(len as usize)
-    }
-
-    fn str(&mut self) -> Option<&'a str> {
-        std::str::from_utf8(self.sized()?).ok()
-    }
-
-    fn string(&mut self, max: usize) -> Option<String> {
-        let text = self.str()?;
-        (text.len() <= max).then(|| text.to_owned())
-    }
-
-    fn terminated(&mut self) -> Option<&'a [u8]> {
-        let len = self.u32()?;
-        let text = self.take((len as usize).checked_add(1)?)?;
-        std::str::from_utf8(text).ok()?;
-        (text.last() == Some(&0)).then_some(text)
-    }
 }
 
 #[cfg(test)]
