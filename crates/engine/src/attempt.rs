@@ -165,6 +165,8 @@ pub struct AgentWork {
     pub schema: Option<Value>,
     /// Whose conversation it continues.
     pub conversation: Conversation,
+    /// The prompt's first words came from a task or a parameter: a CLI must not take them for one of its commands.
+    pub begins_foreign: bool,
 }
 
 /// Whose conversation an agent's task continues.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use raddle_kernel::{FailureClass, Graph, GraphBuilder, OnDoubt, Phase, Pool, RetryPolicy, Strength, TaskIx, TaskSpec};
 use raddle_model::catalog::{ModelTable, Tokens};
-use raddle_model::template::{Lookup, Reference, Scope, Source, Template};
+use raddle_model::template::{Lookup, Piece, Reference, Scope, Source, Template};
 use raddle_model::workflow::{self, OutputFormat, ShellTask, Task, TaskKind, Workflow};
 use serde_json::Value;
 
@@ -251,6 +251,7 @@ impl TaskProgram {
             system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
             tools: agent.tools.clone(),
             schema: task.output_schema.clone(),
+            begins_foreign: begins_foreign(&agent.prompt),
             conversation: self.conversation(task, agent.context, context)?,
         })
     }
@@ -373,6 +374,14 @@ impl Program for TaskProgram {
         });
         usage.cost_is = if priced.is_some() { CostIs::Priced } else { CostIs::Unknown };
         usage.cost_usd = priced;
+    }
+}
+
+fn begins_foreign(prompt: &Template) -> bool {
+    match prompt {
+        Template::Whole(_) => true,
+        Template::Text(pieces) => matches!(pieces.first(), Some(Piece::Reference(_))),
+        Template::Literal(_) | Template::List(_) | Template::Object(_) => false,
     }
 }
 

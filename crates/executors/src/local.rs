@@ -105,6 +105,8 @@ struct Running {
 #[derive(Debug, Clone, Copy)]
 enum Alarm {
     Idle(AttemptKey),
+    /// Its first word is due.
+    Silent(AttemptKey),
     Show(AttemptKey),
 }
 
@@ -195,6 +197,9 @@ impl LocalDispatcher {
         };
         if let Some(idle) = spec.idle {
             self.desk.alarms.add(Instant::now() + idle, Alarm::Idle(spec.key));
+        }
+        if let Some(due) = attempt.start_due() {
+            self.desk.alarms.add(due, Alarm::Silent(spec.key));
         }
         self.desk.attempts.insert(spec.key, Running { child, attempt, cut: None });
         Ok(())
@@ -318,7 +323,7 @@ impl Desk {
     fn next_alarm(&mut self) -> Option<Instant> {
         let attempts = &self.attempts;
         self.alarms.drop_while(|alarm| {
-            let (Alarm::Idle(key) | Alarm::Show(key)) = alarm;
+            let (Alarm::Idle(key) | Alarm::Silent(key) | Alarm::Show(key)) = alarm;
             !attempts.contains_key(key)
         });
         self.alarms.next()
@@ -333,6 +338,11 @@ impl Desk {
                         Some(due) if due > now => self.alarms.add(due, alarm),
                         Some(_) => self.cuts.push((key, Cut::Idle)),
                         None => {}
+                    }
+                }
+                Alarm::Silent(key) => {
+                    if self.attempts.get(&key).is_some_and(|running| running.attempt.start_due().is_some()) {
+                        self.cuts.push((key, Cut::NoStart));
                     }
                 }
                 Alarm::Show(key) => {

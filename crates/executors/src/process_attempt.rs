@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use raddle_engine::FailureClass;
 use raddle_engine::attempt::{AgentWork, AttemptKey, AttemptSpec, Ended, Failure, ProcessWork, RawOutput, Report};
 
-use crate::agent::{self, Adapter, AgentCommand, AgentStream};
+use crate::agent::{self, Adapter, AgentCommand, AgentStream, Slot};
 use crate::environment::{Block, Environment};
 use crate::local::Owner;
 use crate::process::{Capture, ChildId, Excerpt, Exit, Input, Launch, Log, Stream, Supervisor, last_line};
@@ -30,7 +30,10 @@ pub(crate) struct ProcessAttempt {
     logs: [Log; 2],
     /// Files of this attempt in the run's `tmp`, by the ends of their names.
     files: Vec<&'static str>,
+    started_at: Instant,
     heard_at: Instant,
+    /// Whether stdout has said anything.
+    speaks: bool,
     shown_at: Instant,
     line: Option<String>,
 }
@@ -81,11 +84,16 @@ impl ProcessAttempt {
         run_dir: Rc<RunDir>,
         means: Means<'_>,
     ) -> Result<(Self, ChildId), Failure> {
-        let AgentCommand { mut argv, stdin, env, pass_env, files } = adapter.command(work)?;
+        let AgentCommand { mut argv, stdin, mut env, pass_env, files } = adapter.command(work)?;
         let mut attempt = Self::new(spec, run_dir, Answer::Agent(Box::new(adapter.stream(work))));
+        attempt.limits.start = adapter.start_limit();
         for file in &files {
             let path = attempt.run_dir.put_file(&attempt.stem, file.suffix, &file.bytes);
-            argv[file.argument] = path.map_err(|error| failed_start("cannot write a file for the agent", &error))?;
+            let path = path.map_err(|error| failed_start("cannot write a file for the agent", &error))?;
+            match file.place {
+                Slot::Argument(at) => argv[at] = path,
+                Slot::Variable(name) => env.push((name.to_owned(), path)),
+            }
             attempt.files.push(file.suffix);
         }
         let pass_env: Vec<&str> = pass_env.iter().map(String::as_str).collect();
@@ -107,12 +115,14 @@ impl ProcessAttempt {
             epoch: spec.epoch,
             stem: spec.file_stem(),
             run_dir,
-            limits: Limits { timeout: spec.timeout, idle: spec.idle },
+            limits: Limits { timeout: spec.timeout, idle: spec.idle, start: None },
             answer,
             error: Excerpt::default(),
             logs: [Log::Silent, Log::Silent],
             files: Vec::new(),
+            started_at: now,
             heard_at: now,
+            speaks: false,
             shown_at: now,
             line: None,
         }
@@ -172,6 +182,7 @@ impl ProcessAttempt {
     pub(crate) fn hear(&mut self, stream: Stream, bytes: &[u8]) -> Heard {
         let now = Instant::now();
         self.heard_at = now;
+        self.speaks |= stream == Stream::Output;
         let arranged = self.line.is_some();
         let (mut too_much, log, suffix) = (false, usize::from(stream == Stream::Error), ["out", "err"]);
         let line = match (&mut self.answer, stream) {
@@ -201,6 +212,11 @@ impl ProcessAttempt {
     /// When it has been silent for too long, should it say nothing more.
     pub(crate) fn idle_at(&self) -> Option<Instant> {
         Some(self.heard_at + self.limits.idle?)
+    }
+
+    /// When it should have said its first word, while it has not.
+    pub(crate) fn start_due(&self) -> Option<Instant> {
+        self.limits.start.filter(|_| !self.speaks).map(|limit| self.started_at + limit)
     }
 
     /// Judges the end, removes the attempt's files, and reports.

@@ -96,7 +96,7 @@ impl Servers {
     /// Takes a call; [`Servers::pump`] sends it.
     pub(crate) fn call(&mut self, spec: &AttemptSpec, work: &ToolWork) -> Result<(), Failure> {
         let index = self.named(&work.server, &spec.env)?;
-        let limits = Limits { timeout: spec.timeout, idle: spec.idle };
+        let limits = Limits { timeout: spec.timeout, idle: spec.idle, start: None };
         self.begin(index, Call { caller: Caller::Attempt(spec.key), epoch: spec.epoch, limits, work: work.clone() });
         Ok(())
     }
@@ -111,7 +111,7 @@ impl Servers {
         work: ToolWork,
     ) -> Result<(), Failure> {
         let index = self.named(&work.server, env)?;
-        let limits = Limits { timeout: Duration::MAX, idle: None };
+        let limits = Limits { timeout: Duration::MAX, idle: None, start: None };
         self.begin(index, Call { caller: Caller::Code(key, call), epoch: 0, limits, work });
         Ok(())
     }

@@ -18,6 +18,8 @@ pub(crate) enum Cut {
     Stopped(StopCause),
     /// Nothing was heard of it.
     Idle,
+    /// It never said that it has started.
+    NoStart,
     /// It said more than can be held.
     TooMuch,
 }
@@ -29,6 +31,8 @@ pub(crate) struct Limits {
     pub(crate) timeout: Duration,
     /// Silence.
     pub(crate) idle: Option<Duration>,
+    /// Time for the first word.
+    pub(crate) start: Option<Duration>,
 }
 
 /// The failure that an exit stands for; `None` when it ended well, by itself, with status 0.
@@ -52,6 +56,9 @@ pub(crate) fn for_cut(cut: Cut, limits: Limits, last_words: &str) -> Failure {
         Cut::Stopped(StopCause::Timeout) => (FailureClass::Timeout, format!("no end within {:?}", limits.timeout)),
         Cut::Stopped(StopCause::Cancelled) => (FailureClass::Cancelled, "cancelled".to_owned()),
         Cut::Idle => (FailureClass::Idle, format!("no output for {:?}", limits.idle.unwrap_or_default())),
+        Cut::NoStart => {
+            (FailureClass::Start, format!("not a word of the agent CLI within {:?}", limits.start.unwrap_or_default()))
+        }
         Cut::TooMuch => (FailureClass::Output, "more than 64 MB on stdout".to_owned()),
     };
     with_words(class, what, last_words)

@@ -103,7 +103,7 @@ impl Workers {
             stem: spec.file_stem(),
             run_dir,
             cwd: spec.cwd.clone(),
-            limits: Limits { timeout: spec.timeout, idle: None },
+            limits: Limits { timeout: spec.timeout, idle: None, start: None },
             work: work.clone(),
             tools,
             broker: None,

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use raddle_engine::FailureClass;
 use raddle_engine::attempt::{AgentWork, RawOutput};
-use raddle_executors::agent::{Adapters, CliConfig, Exit, Finished};
+use raddle_executors::agent::{Adapters, CliConfig, Exit, Finished, Slot};
 
 fn run(mut work: AgentWork) -> Option<Finished> {
     let Ok(program) = std::env::var("RADDLE_TEST_CLAUDE") else {
@@ -28,7 +28,10 @@ fn run(mut work: AgentWork) -> Option<Finished> {
     for file in &command.files {
         let path = folder.path().join(file.suffix);
         std::fs::write(&path, &file.bytes).expect("a file");
-        command.argv[file.argument] = path.to_string_lossy().into_owned();
+        match file.place {
+            Slot::Argument(at) => command.argv[at] = path.to_string_lossy().into_owned(),
+            Slot::Variable(name) => command.env.push((name.to_owned(), path.to_string_lossy().into_owned())),
+        }
     }
     let mut child = Command::new(&command.argv[0])
         .args(&command.argv[1..])
@@ -70,6 +73,7 @@ fn work(prompt: &str) -> AgentWork {
         tools: None,
         schema: None,
         conversation: Default::default(),
+        begins_foreign: false,
     }
 }
 

@@ -89,6 +89,7 @@ fn agent(bench: &mut Bench, cli: &str, prompt: &str) -> AttemptSpec {
         tools: None,
         schema: None,
         conversation: Default::default(),
+        begins_foreign: false,
     })))
 }
 

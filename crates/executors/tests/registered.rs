@@ -58,6 +58,7 @@ fn prompt(bench: &mut Bench, executor: &str, prompt: &str) -> AttemptSpec {
         tools: None,
         schema: None,
         conversation: Conversation::Fresh,
+        begins_foreign: false,
     };
     let demands = Demands { executor: Some(executor.into()), ..Demands::default() };
     AttemptSpec { demands, ..bench.spec(Work::Agent(Box::new(work))) }

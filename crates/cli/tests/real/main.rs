@@ -3,6 +3,7 @@
 //! and passes.
 
 mod claude;
+mod clis;
 mod examples;
 mod partners;
 // Shared with the end-to-end tests; each of the two uses a part.

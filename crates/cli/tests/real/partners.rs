@@ -12,8 +12,11 @@ use serde_json::Value;
 
 use crate::place::{Place, until};
 
-const NODE_PACKAGES: [(&str, &str); 3] = [
+const NODE_PACKAGES: [(&str, &str); 6] = [
     ("@anthropic-ai/claude-code", "2.1.329"),
+    ("@openai/codex", "0.169.0"),
+    ("@google/gemini-cli", "0.61.0"),
+    ("opencode-ai", "1.18.33"),
     ("@modelcontextprotocol/server-everything", "2026.8.31"),
     ("@modelcontextprotocol/server-filesystem", "2026.8.31"),
 ];
@@ -122,9 +125,18 @@ pub(crate) struct Model {
 impl Model {
     /// Starts one in that place. Rules are tried in order; a prompt that carries its own script comes first.
     pub(crate) fn start(place: &Place, rules: &Value) -> Result<Model, String> {
+        Model::start_as(place, rules, "stub_anthropic.py")
+    }
+
+    /// The same with the interfaces of the other providers beside that one.
+    pub(crate) fn of_any_provider(place: &Place, rules: &Value) -> Result<Model, String> {
+        Model::start_as(place, rules, "stub_openai.py")
+    }
+
+    fn start_as(place: &Place, rules: &Value, program: &str) -> Result<Model, String> {
         let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/stubs");
         let folder = std::env::var_os("RADDLE_STUBS").map_or(beside, PathBuf::from);
-        let script = folder.join("stub_anthropic.py");
+        let script = folder.join(program);
         if !script.is_file() {
             return Err(format!("there is no scripted model at {} (RADDLE_STUBS names its folder)", script.display()));
         }
@@ -137,6 +149,11 @@ impl Model {
         until("the scripted model listens", || port.exists());
         model.url = format!("http://127.0.0.1:{}", place.text("port"));
         Ok(model)
+    }
+
+    /// All that was asked so far, as text.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.calls).unwrap_or_default()
     }
 
     /// Requests for messages so far, as the model saw them.

@@ -1,21 +1,23 @@
 //! The table of agent CLIs, and from a task to the command that performs it. It does not know what the CLIs answer.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use raddle_engine::FailureClass;
 use raddle_engine::attempt::{AgentWork, Conversation, Failure};
 
 use super::config::{CliConfig, ConfigError, OutputBy, PromptBy};
 use super::stream::AgentStream;
-use super::{AgentCommand, claude, codex};
+use super::{AgentCommand, claude, codex, gemini, opencode};
 
 /// Names that need no configuration.
-const BUILT_IN: [&str; 2] = ["claude", "codex"];
-/// Names that are reserved for adapters to come: their events are not read yet, and reading them as plain text would
-/// take a failure for an answer.
-const NOT_YET: [&str; 2] = ["gemini", "opencode"];
+const BUILT_IN: [&str; 4] = ["claude", "codex", "gemini", "opencode"];
 /// The kernel takes no longer argument (128 KiB with its final NUL).
 const MAX_ARGUMENT_BYTES: usize = (128 << 10) - 1;
+
+/// A CLI that has not said that it has started by then hangs. Many of them starting at once on a busy machine take
+/// seconds, and a server of tools that never answers takes half a minute.
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// All agent CLIs of a configuration.
 #[derive(Debug, Clone)]
@@ -43,11 +45,8 @@ impl Adapters {
     /// The adapter of that name.
     pub fn get(&self, name: &str) -> Result<&Adapter, Failure> {
         self.by_name.get(name).ok_or_else(|| {
-            let why = if NOT_YET.contains(&name) {
-                format!("the adapter of agent CLI `{name}` is not built yet; `[clis.{name}]` can describe it")
-            } else {
-                format!("no agent CLI is called `{name}`; there are {}", self.names().collect::<Vec<_>>().join(", "))
-            };
+            let why =
+                format!("no agent CLI is called `{name}`; there are {}", self.names().collect::<Vec<_>>().join(", "));
             Failure::new(FailureClass::Start, why)
         })
     }
@@ -63,6 +62,8 @@ impl Adapters {
 enum Family {
     Claude,
     Codex,
+    Gemini,
+    Opencode,
     /// Described wholly by its configuration.
     Plain,
 }
@@ -83,6 +84,8 @@ impl Adapter {
         let (family, output) = match name {
             "claude" => (Family::Claude, OutputBy::ClaudeStream),
             "codex" => (Family::Codex, OutputBy::CodexStream),
+            "gemini" => (Family::Gemini, OutputBy::GeminiStream),
+            "opencode" => (Family::Opencode, OutputBy::OpencodeStream),
             _ => return None,
         };
         Some(Adapter {
@@ -128,7 +131,7 @@ impl Adapter {
         };
         let c = config;
         let flags = [&c.model_flag, &c.system_prompt_flag, &c.schema_flag, &c.tools_flag];
-        if config.trust_project && adapter.family != Family::Claude {
+        if config.trust_project && adapter.family == Family::Codex {
             return wrong(format!("`trust_project` means nothing for `{}`", adapter.name));
         }
         if flags.iter().any(|f| f.is_some())
@@ -156,6 +159,28 @@ impl Adapter {
         &self.command[0]
     }
 
+    /// Within which time its first word must come; `None` for CLIs that say nothing before they have an answer.
+    pub fn start_limit(&self) -> Option<Duration> {
+        match self.family {
+            Family::Claude | Family::Codex | Family::Gemini => Some(START_LIMIT),
+            Family::Opencode | Family::Plain => None,
+        }
+    }
+
+    /// Folders and files below the home folder that the CLI reads and writes for itself: login, settings, sessions. A
+    /// confined process needs them.
+    pub fn own_places(&self) -> &'static [&'static str] {
+        match self.family {
+            Family::Claude => &[".claude", ".claude.json", ".claude.json.lock", ".cache/claude-cli-nodejs"],
+            Family::Codex => &[".codex"],
+            Family::Gemini => &[".gemini"],
+            Family::Opencode => {
+                &[".local/share/opencode", ".local/state/opencode", ".config/opencode", ".cache/opencode"]
+            }
+            Family::Plain => &[],
+        }
+    }
+
     /// What to spawn for a task. A failure here costs nothing: no process exists yet.
     pub fn command(&self, work: &AgentWork) -> Result<AgentCommand, Failure> {
         let mut command = AgentCommand { argv: self.command.clone(), ..AgentCommand::default() };
@@ -175,9 +200,20 @@ impl Adapter {
             let told = format!("`{}` cannot continue another task's conversation", self.name);
             return Err(Failure::new(FailureClass::Input, told));
         }
+        let inert;
+        let work = match work.begins_foreign && work.prompt.starts_with('/') && self.family != Family::Plain {
+            // A slash at the very beginning is a command of the CLI, which only the workflow's own words may give.
+            true => {
+                inert = AgentWork { prompt: format!(" {}", work.prompt), ..work.clone() };
+                &inert
+            }
+            false => work,
+        };
         match self.family {
             Family::Claude => claude::arguments(work, self.config.trust_project, &mut command)?,
             Family::Codex => codex::arguments(work, &mut command)?,
+            Family::Gemini => gemini::arguments(work, self.config.trust_project, &mut command)?,
+            Family::Opencode => opencode::arguments(work, self.config.trust_project, &mut command)?,
             Family::Plain => self.plain_arguments(work, &mut command)?,
         }
         command.argv.extend(self.config.extra_args.iter().cloned());

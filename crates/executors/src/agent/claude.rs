@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::stream::{Denial, End, Finished};
-use super::{AgentCommand, AttachedFile, verdict};
+use super::{AgentCommand, AttachedFile, Slot, verdict};
 use crate::json_text::is_json;
 
 /// The CLI refuses a longer stdin.
@@ -107,7 +107,11 @@ pub(crate) fn arguments(work: &AgentWork, trust_project: bool, command: &mut Age
     match &work.system_prompt {
         Some(text) if text.len() > MAX_INLINE_BYTES => {
             add(&["--append-system-prompt-file", ""]);
-            let file = AttachedFile { argument: argv.len() - 1, suffix: "system.md", bytes: text.clone().into_bytes() };
+            let file = AttachedFile {
+                place: Slot::Argument(argv.len() - 1),
+                suffix: "system.md",
+                bytes: text.clone().into_bytes(),
+            };
             command.files.push(file);
         }
         Some(text) if !text.trim().is_empty() => add(&["--append-system-prompt", text]),

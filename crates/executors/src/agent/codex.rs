@@ -8,7 +8,7 @@ use raddle_engine::attempt::{AgentWork, Conversation, CostIs, Failure, RawOutput
 use serde::Deserialize;
 
 use super::stream::{End, Finished};
-use super::{AgentCommand, AttachedFile, verdict};
+use super::{AgentCommand, AttachedFile, Slot, verdict};
 use crate::json_text::is_json;
 
 /// Who it is and how it reaches its provider.
@@ -47,7 +47,7 @@ pub(crate) fn arguments(work: &AgentWork, command: &mut AgentCommand) -> Result<
     if let Some(schema) = &work.schema {
         add(&["--output-schema", ""]);
         let bytes = schema.to_string().into_bytes();
-        command.files.push(AttachedFile { argument: argv.len() - 1, suffix: "schema.json", bytes });
+        command.files.push(AttachedFile { place: Slot::Argument(argv.len() - 1), suffix: "schema.json", bytes });
     }
     if let Conversation::Fork(session) = &work.conversation {
         command.argv.push(session.id.clone());

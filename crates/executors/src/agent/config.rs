@@ -55,6 +55,10 @@ pub enum OutputBy {
     ClaudeStream,
     /// The events of `codex exec --json`.
     CodexStream,
+    /// The events of `gemini -o stream-json`.
+    GeminiStream,
+    /// The events of `opencode run --format json`.
+    OpencodeStream,
 }
 
 /// A `[clis.NAME]` that cannot be.

@@ -6,7 +6,10 @@ mod adapter;
 mod claude;
 mod codex;
 mod config;
+mod gemini;
+mod opencode;
 mod plain;
+mod prose;
 mod stream;
 mod verdict;
 
@@ -28,15 +31,24 @@ pub struct AgentCommand {
     pub env: Vec<(String, String)>,
     /// Variables to hand on from the engine's own environment when they are set there: names, or `PREFIX_*`.
     pub pass_env: Vec<String>,
-    /// Arguments that are too long for a command line, to be written to files first.
+    /// What a CLI wants as files, to be written first.
     pub files: Vec<AttachedFile>,
 }
 
-/// Text for an argument that names a file.
+/// Where a file's path goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// This element of `argv` becomes the absolute path.
+    Argument(usize),
+    /// This variable is set to it.
+    Variable(&'static str),
+}
+
+/// A file that a CLI is to find.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttachedFile {
-    /// Which element of `argv` must become the file's absolute path.
-    pub argument: usize,
+    /// How the CLI is told where it is.
+    pub place: Slot,
     /// The end of the file's name.
     pub suffix: &'static str,
     /// What is in it.

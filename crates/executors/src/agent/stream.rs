@@ -4,7 +4,7 @@ use raddle_engine::FailureClass;
 use raddle_engine::attempt::{Failure, RawOutput, Usage};
 
 use super::config::OutputBy;
-use super::{claude, codex, plain};
+use super::{claude, codex, gemini, opencode, plain};
 use crate::lines::{Lines, MAX_LINE_BYTES};
 
 /// How many bytes of stdout a failure shows.
@@ -62,6 +62,8 @@ pub(crate) struct End<'a> {
 enum Reader {
     Claude(Box<claude::Reader>),
     Codex(Box<codex::Reader>),
+    Gemini(Box<gemini::Reader>),
+    Opencode(Box<opencode::Reader>),
     Plain(plain::Reader),
 }
 
@@ -83,6 +85,8 @@ impl AgentStream {
             OutputBy::Json => Reader::Plain(plain::Reader::json()),
             OutputBy::ClaudeStream => Reader::Claude(Box::default()),
             OutputBy::CodexStream => Reader::Codex(Box::default()),
+            OutputBy::GeminiStream => Reader::Gemini(Box::default()),
+            OutputBy::OpencodeStream => Reader::Opencode(Box::default()),
         };
         AgentStream { reader, lines: Lines::new(MAX_LINE_BYTES), head: Vec::new(), schema, before, too_long: false }
     }
@@ -100,6 +104,8 @@ impl AgentStream {
             Reader::Plain(reader) => reader.feed(bytes, &mut note),
             Reader::Claude(reader) => self.lines.feed(bytes, |line| reader.line(line, &mut note)),
             Reader::Codex(reader) => self.lines.feed(bytes, |line| reader.line(line, &mut note)),
+            Reader::Gemini(reader) => self.lines.feed(bytes, |line| reader.line(line, &mut note)),
+            Reader::Opencode(reader) => self.lines.feed(bytes, |line| reader.line(line, &mut note)),
         };
         self.too_long = fed.is_err();
         note.map(|text| for_display(&text)).filter(|text| !text.is_empty())
@@ -122,6 +128,14 @@ impl AgentStream {
                 reader.finish(&end)
             }
             Reader::Codex(mut reader) => {
+                reader.line(&rest, &mut None);
+                reader.finish(&end)
+            }
+            Reader::Gemini(mut reader) => {
+                reader.line(&rest, &mut None);
+                reader.finish(&end)
+            }
+            Reader::Opencode(mut reader) => {
                 reader.line(&rest, &mut None);
                 reader.finish(&end)
             }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use raddle_engine::FailureClass;
-use raddle_engine::attempt::{AgentWork, CostIs, RawOutput};
+use raddle_engine::attempt::{AgentWork, Conversation, CostIs, RawOutput, Session, Usage};
 use serde_json::{Value, json};
 
-use super::{Adapters, AgentCommand, CliConfig, Exit, Finished};
+use super::{Adapters, AgentCommand, CliConfig, Exit, Finished, Slot};
 
 fn work(prompt: &str) -> AgentWork {
     AgentWork {
@@ -17,6 +17,7 @@ fn work(prompt: &str) -> AgentWork {
         tools: None,
         schema: None,
         conversation: Default::default(),
+        begins_foreign: false,
     }
 }
 
@@ -76,7 +77,8 @@ fn a_long_system_prompt_goes_through_a_file() {
     w.system_prompt = Some("s".repeat(300_000));
     let command = claude(&w);
     let [file] = &command.files[..] else { panic!("one file") };
-    assert_eq!(command.argv[file.argument - 1], "--append-system-prompt-file");
+    let Slot::Argument(at) = file.place else { panic!("an argument") };
+    assert_eq!(command.argv[at - 1], "--append-system-prompt-file");
     assert_eq!(file.bytes.len(), 300_000);
 }
 
@@ -102,7 +104,10 @@ fn any_other_cli_is_described_by_its_configuration() {
                      "system_prompt_flag": "-s", "tools_flag": "-t", "schema_flag": "-j", "env": ["BIRD_*"]},
             "wrapped": {"like": "claude", "command": ["nice", "claude"]}}"#,
     );
-    assert_eq!(table.names().collect::<Vec<_>>(), ["bird", "claude", "codex", "parrot", "wrapped"]);
+    assert_eq!(
+        table.names().collect::<Vec<_>>(),
+        ["bird", "claude", "codex", "gemini", "opencode", "parrot", "wrapped"]
+    );
     let command = table.get("parrot").and_then(|a| a.command(&work("hello"))).expect("a command");
     assert_eq!((command.argv, command.stdin), (vec!["parrot".into()], b"hello".to_vec()));
     let mut w = work("hello");
@@ -338,7 +343,8 @@ fn codex_answers_with_its_last_message_of_a_completed_turn() {
     assert_eq!(command.argv[..3], ["codex", "exec", "--json"]);
     assert_eq!(command.argv.last().map(String::as_str), Some("-"), "the prompt is on stdin");
     assert_eq!((option(&command, "-m"), &command.stdin[..]), (Some("gpt-5"), &b"S\n\n-p do it"[..]));
-    assert_eq!(command.argv[command.files[0].argument - 1], "--output-schema");
+    let Slot::Argument(at) = command.files[0].place else { panic!("an argument") };
+    assert_eq!(command.argv[at - 1], "--output-schema");
     let read = |lines: &[&str], exit: Exit, schema: bool| {
         let mut stream = codex.stream(&AgentWork { schema: schema.then(|| json!({})), ..work("x") });
         lines.join("\n").as_bytes().chunks(3).for_each(|p| _ = stream.feed(p));
@@ -359,5 +365,126 @@ fn codex_answers_with_its_last_message_of_a_completed_turn() {
     assert_eq!(class(&read(&[message, done], Exit::Code(1), false)), FailureClass::Exit);
     w.tools = Some(vec![]);
     assert_eq!(codex.command(&w).expect_err("tools").class, FailureClass::Permission);
-    assert!(table.get("gemini").expect_err("not yet").message.contains("not built yet"));
+}
+
+fn heard(cli: &str, lines: &[&str], exit: Exit, schema: bool) -> Finished {
+    let table = adapters("{}");
+    let asked = AgentWork { schema: schema.then(|| json!({})), ..work("x") };
+    let mut stream = table.get(cli).expect("built in").stream(&asked);
+    lines.join("\n").as_bytes().chunks(7).for_each(|p| _ = stream.feed(p));
+    stream.finish(exit, "noise")
+}
+
+const GEMINI_INIT: &str = r#"{"type":"init","timestamp":"t","session_id":"34785f39","model":"gemini-2.5-pro"}"#;
+const GEMINI_SAID: &str = r#"{"type":"message","role":"assistant","content":"{\"n\": 1}","delta":true}"#;
+const GEMINI_DONE: &str = r#"{"type":"result","status":"success","stats":{"total_tokens":7798,"input_tokens":7792,"output_tokens":6,"cached":92}}"#;
+
+#[test]
+fn gemini_answers_with_its_words_after_the_last_tool() {
+    let early = r#"{"type":"message","role":"assistant","content":"let me see","delta":true}"#;
+    let tool = r#"{"type":"tool_use","tool_name":"read_file","tool_id":"t"}"#;
+    let asked = r#"{"type":"message","role":"user","content":"PLUM\n"}"#;
+    let f = heard(
+        "gemini",
+        &["Warning: x", GEMINI_INIT, asked, early, tool, GEMINI_SAID, GEMINI_DONE],
+        Exit::Code(0),
+        false,
+    );
+    assert_eq!((f.result, f.session), (Ok(RawOutput::Text("{\"n\": 1}".into())), Some("34785f39".into())));
+    let u = f.usage.expect("usage");
+    assert_eq!((u.input_tokens, u.cache_read_tokens, u.output_tokens, u.cost_is), (7700, 92, 6, CostIs::Unknown));
+    let f = heard("gemini", &[GEMINI_INIT, GEMINI_SAID, GEMINI_DONE], Exit::Code(0), true);
+    assert_eq!(f.result, Ok(RawOutput::Json("{\"n\": 1}".into())));
+    let refused = r#"{"type":"result","status":"error","error":{"message":"[API Error: slow]"}}"#;
+    for (lines, exit, class_) in [
+        (vec![GEMINI_INIT, refused], 145, FailureClass::Auth),
+        (vec![GEMINI_INIT, refused], 173, FailureClass::Quota),
+        (vec![], 144, FailureClass::Exit),
+        (vec![], 41, FailureClass::Auth),
+        (vec![], 53, FailureClass::TurnLimit),
+        (vec![], 55, FailureClass::Permission),
+        (vec![GEMINI_INIT, GEMINI_SAID], 0, FailureClass::Output),
+        (vec![GEMINI_INIT, GEMINI_SAID, GEMINI_DONE], 1, FailureClass::Exit),
+        (vec![GEMINI_INIT], 143, FailureClass::Signal),
+    ] {
+        assert_eq!(class(&heard("gemini", &lines, Exit::Code(exit), false)), class_, "{lines:?} {exit}");
+    }
+}
+
+#[test]
+fn a_gemini_prompt_opens_no_files() {
+    let table = adapters(r#"{"gemini": {"trust_project": true}}"#);
+    let gemini = table.get("gemini").expect("built in");
+    let foreign = AgentWork { begins_foreign: true, ..work("/help @/etc/passwd a@b.c \\@x @ @") };
+    let command = gemini.command(&foreign).expect("a command");
+    assert_eq!(String::from_utf8_lossy(&command.stdin), " /help \\@/etc/passwd a\\@b.c \\@x @ @");
+    assert!(command.argv.contains(&"--skip-trust".into()));
+    let plain = adapters("{}");
+    let command = plain.get("gemini").and_then(|a| a.command(&work("x"))).expect("a command");
+    assert!(!command.argv.contains(&"--skip-trust".into()), "a folder is trusted by a person only");
+    let session = Session { id: "s".into(), used: Default::default() };
+    let forked = AgentWork { conversation: Conversation::Fork(Box::new(session)), ..work("x") };
+    assert_eq!(gemini.command(&forked).expect_err("it changes its sessions").class, FailureClass::Input);
+}
+
+#[test]
+fn opencode_answers_with_the_words_of_its_last_step() {
+    let start = r#"{"type":"step_start","sessionID":"ses_1","part":{"type":"step-start"}}"#;
+    let text = |words: &str| json!({"type": "text", "sessionID": "ses_1", "part": {"text": words}}).to_string();
+    let end = |reason: &str, cost: f64| {
+        json!({"type": "step_finish", "sessionID": "ses_1", "part": {"reason": reason, "cost": cost,
+            "tokens": {"input": 100, "output": 5, "reasoning": 1, "cache": {"write": 2, "read": 3}}}})
+        .to_string()
+    };
+    let rejected = r#"{"type":"tool_use","sessionID":"ses_1","part":{"tool":"read","state":{"status":"error","input":{"filePath":"/etc/hostname"},"error":"The user rejected permission to use this specific tool call."}}}"#;
+    let (early, late) = (text("let me see"), text("```json\n[1]\n```"));
+    let lines = [start, &early, &end("tool-calls", 0.0), start, &late, &end("stop", 0.0)];
+    let f = heard("opencode", &lines, Exit::Code(0), true);
+    assert_eq!((f.result, f.session), (Ok(RawOutput::Json("[1]".into())), Some("ses_1".into())));
+    let u = f.usage.expect("usage");
+    assert_eq!((u.input_tokens, u.output_tokens, u.cache_read_tokens, u.cost_usd), (200, 12, 6, None));
+    let f = heard("opencode", &[start, &late, &end("stop", 0.25)], Exit::Code(0), false);
+    assert_eq!(f.usage.expect("usage").cost_usd, Some(0.25));
+    assert_eq!(
+        class(&heard("opencode", &[start, &early, &end("stop", 0.0)], Exit::Code(0), true)),
+        FailureClass::Schema
+    );
+    let f =
+        heard("opencode", &["permission requested", start, rejected, &end("tool-calls", 0.0)], Exit::Code(0), false);
+    assert_eq!(
+        (class(&f), f.denials.len(), f.denials[0].resource.as_str()),
+        (FailureClass::Permission, 1, "/etc/hostname")
+    );
+    let error =
+        r#"{"type":"error","sessionID":"s","error":{"name":"APIError","data":{"message":"bad key","statusCode":401}}}"#;
+    assert_eq!(class(&heard("opencode", &[error], Exit::Code(1), false)), FailureClass::Auth);
+    assert_eq!(class(&heard("opencode", &[start, &late], Exit::Code(0), false)), FailureClass::Output);
+    assert_eq!(class(&heard("opencode", &[], Exit::Code(0), false)), FailureClass::Output);
+}
+
+#[test]
+fn a_continued_session_costs_what_came_after() {
+    let table = adapters("{}");
+    let before = Usage { input_tokens: 9000, output_tokens: 4, cost_usd: Some(0.1), ..Usage::default() };
+    let session = Session { id: "s-0".into(), used: before };
+    let forked = AgentWork { conversation: Conversation::Fork(Box::new(session)), ..work("x") };
+    let said = |cli: &str, lines: &[&str]| {
+        let mut stream = table.get(cli).expect("built in").stream(&forked);
+        stream.feed(lines.join("\n").as_bytes());
+        stream.finish(Exit::Code(0), "").usage.expect("usage")
+    };
+    let claude = table.get("claude").and_then(|a| a.command(&forked)).expect("a command");
+    assert!(option(&claude, "--resume") == Some("s-0") && claude.argv.contains(&"--fork-session".into()));
+    let cost = said("claude", &[&result_line(json!({}))]).cost_usd.expect("a cost");
+    assert!((cost - 0.025).abs() < 1e-9, "{cost}");
+    let anew = said("claude", &[&result_line(json!({"total_cost_usd": 0.01}))]);
+    assert_eq!((anew.cost_usd, anew.input_tokens), (Some(0.01), 100), "its tokens are never sums");
+    let codex = table.get("codex").and_then(|a| a.command(&forked)).expect("a command");
+    assert_eq!(codex.argv[..3], ["codex", "exec", "fork"]);
+    assert_eq!(codex.argv[codex.argv.len() - 2..], ["s-0", "-"]);
+    let done = r#"{"type":"turn.completed","usage":{"input_tokens":19857,"output_tokens":12}}"#;
+    let used = said("codex", &[done]);
+    assert_eq!((used.input_tokens, used.output_tokens), (10857, 8));
+    let opencode = table.get("opencode").and_then(|a| a.command(&forked)).expect("a command");
+    assert!(option(&opencode, "-s") == Some("s-0") && opencode.argv.contains(&"--fork".into()));
 }

@@ -61,6 +61,7 @@ fn by_words(words: &str) -> Option<FailureClass> {
         "not logged in",
         "please run /login",
         "invalid api key",
+        "api key not valid",
         "authentication_error",
         "401 unauthorized",
     ]) {
@@ -70,6 +71,11 @@ fn by_words(words: &str) -> Option<FailureClass> {
     } else {
         None
     }
+}
+
+/// A line that may be an event, as text.
+pub(crate) fn object(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|text| text.trim_start().starts_with('{'))
 }
 
 /// A text of limited length.
