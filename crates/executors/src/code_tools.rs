@@ -85,7 +85,7 @@ impl CodeToolDesk {
             tools: tools.clone(),
             env: spec.env.clone(),
             epoch: spec.epoch,
-            limits: Limits { timeout: spec.timeout, idle: None },
+            limits: Limits { timeout: spec.timeout, idle: None, start: None },
             run_dir: Rc::clone(&run_dir),
             log: Log::Silent,
             stem: spec.file_stem(),
