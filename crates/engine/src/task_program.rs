@@ -1,7 +1,7 @@
 //! A validated workflow as a program: builds the kernel's graph, resolves references and inputs into attempts, reads
 //! results by format and schema. It does not know how attempts are performed.
 
-mod conversation;
+mod agent;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use raddle_kernel::{FailureClass, Graph, GraphBuilder, OnDoubt, Phase, Pool, RetryPolicy, Strength, TaskIx, TaskSpec};
 use raddle_model::catalog::{ModelTable, Tokens};
-use raddle_model::template::{Lookup, Piece, Reference, Scope, Source, Template};
+use raddle_model::template::{Lookup, Reference, Scope, Source, Template};
 use raddle_model::workflow::{self, OutputFormat, ShellTask, Task, TaskKind, Workflow};
 use serde_json::Value;
 
 use crate::attempt::{
-    AgentWork, AttemptKey, AttemptSpec, CodeTools, CodeWork, CostIs, Demands, Failure, Fixed, Isolation, ProcessWork,
-    RawOutput, ToolWork, Usage, Work,
+    AttemptKey, AttemptSpec, CodeTools, CodeWork, CostIs, Demands, Failure, Fixed, Isolation, ProcessWork, RawOutput,
+    ToolWork, Usage, Work,
 };
 use crate::program::{Context, Program};
 
@@ -227,59 +227,6 @@ impl TaskProgram {
         })
     }
 
-    fn agent_work(
-        &self,
-        index: TaskIx,
-        task: &Task,
-        agent: &workflow::AgentTask,
-        context: &Context<'_>,
-    ) -> Result<AgentWork, Failure> {
-        let mut prompt = self.resolve_text(&agent.prompt, context)?;
-        if agent.append_inputs {
-            self.append_inputs(&mut prompt, task, context)?;
-        }
-        if let Some(complaint) = self.complaints.get(&index) {
-            prompt.push_str("\n\nThe previous answer was refused: ");
-            prompt.push_str(complaint);
-        }
-        let system: Vec<&str> =
-            agent.system_prompt.iter().map(String::as_str).chain(agent.skills.iter().map(|s| s.1.as_str())).collect();
-        Ok(AgentWork {
-            cli: agent.cli.clone(),
-            prompt,
-            model: agent.model.clone(),
-            system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
-            tools: agent.tools.clone(),
-            schema: task.output_schema.clone(),
-            begins_foreign: begins_foreign(&agent.prompt),
-            conversation: self.conversation(task, agent.context, context)?,
-        })
-    }
-
-    /// The outputs of hard dependencies as one JSON object under a heading; nothing without any.
-    fn append_inputs(&self, prompt: &mut String, task: &Task, context: &Context<'_>) -> Result<(), Failure> {
-        let mut hard = task.depends_on.iter().filter(|d| d.strength == workflow::Strength::Hard).peekable();
-        if hard.peek().is_none() {
-            return Ok(());
-        }
-        prompt.push_str("\n\n## Inputs\n\n{");
-        let mut first = true;
-        for dependency in hard {
-            let from = TaskIx(dependency.task);
-            if !std::mem::take(&mut first) {
-                prompt.push(',');
-            }
-            push_json_string(prompt, &self.task(from).id);
-            prompt.push(':');
-            match context.run.state(from).phase() {
-                Phase::Completed => prompt.push_str(&self.output_text(from, context)?),
-                _ => prompt.push_str("null"),
-            }
-        }
-        prompt.push_str("}\n");
-        Ok(())
-    }
-
     fn check_schema(&mut self, task: TaskIx, value: &Value) -> Result<(), Failure> {
         let Some(schema) = &self.workflow.tasks[task.index()].output_schema else { return Ok(()) };
         let validator = match self.schemas.entry(task) {
@@ -374,14 +321,6 @@ impl Program for TaskProgram {
         });
         usage.cost_is = if priced.is_some() { CostIs::Priced } else { CostIs::Unknown };
         usage.cost_usd = priced;
-    }
-}
-
-fn begins_foreign(prompt: &Template) -> bool {
-    match prompt {
-        Template::Whole(_) => true,
-        Template::Text(pieces) => matches!(pieces.first(), Some(Piece::Reference(_))),
-        Template::Literal(_) | Template::List(_) | Template::Object(_) => false,
     }
 }
 
