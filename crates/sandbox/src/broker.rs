@@ -110,6 +110,8 @@ impl Root {
             Place::Unusable(reason) => return Err(Fault::Failed(reason.clone())),
         };
         match opened {
+            // The parent reads for the code, so below /proc the code would see the parent: its environment, its files.
+            Ok(file) if matches!(self.place, Place::Folder(_)) && is_of_processes(&file) => Err(Fault::Outside),
             Ok(file) => contents(File::from(file)),
             Err(Errno::XDEV | Errno::LOOP) => Err(Fault::Outside),
             Err(e) => Err(Fault::Failed(std::io::Error::from(e).kind().to_string())),
@@ -122,6 +124,9 @@ impl Place {
         let folder = |path: &Path| {
             rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         };
+        if is_below_a_process(real) {
+            return Place::Unusable("files of processes are not given to code".to_owned());
+        }
         let opened = if real.is_dir() {
             folder(real).map(Place::Folder)
         } else {
@@ -148,6 +153,18 @@ fn contents(file: File) -> Result<Vec<u8>, Fault> {
         return Err(Fault::Failed(format!("the file exceeds {limit} bytes")));
     }
     Ok(bytes)
+}
+
+/// Whether a file is one of the kernel's about processes.
+fn is_of_processes(file: &OwnedFd) -> bool {
+    const PROC: u64 = 0x9fa0;
+    rustix::fs::fstatfs(file).is_ok_and(|fs| u64::try_from(fs.f_type).is_ok_and(|kind| kind == PROC))
+}
+
+/// Whether a path without links is that of a process, as in `/proc/123/environ`.
+fn is_below_a_process(real: &Path) -> bool {
+    let process = real.strip_prefix("/proc").ok().and_then(|rest| rest.components().next());
+    process.is_some_and(|name| name.as_os_str().to_string_lossy().bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// The path with `.` and `..` resolved as text; `..` at the root stays there.

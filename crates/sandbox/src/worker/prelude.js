@@ -16,6 +16,13 @@
     return result;
   };
 
+  // A place on the stack would hand out the functions on it, ours among them.
+  const { prepareStackTrace } = Error;
+  Error.prepareStackTrace = (_, places) => places;
+  const Place = Object.getPrototypeOf(new Error('').stack[0]);
+  Error.prepareStackTrace = prepareStackTrace;
+  for (const name of ['getFunction', 'getThis']) delete Place[name];
+
   const shown = (value) => {
     switch (typeof value) {
       case 'string': return value;

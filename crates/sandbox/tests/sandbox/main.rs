@@ -5,6 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod escapes;
+mod escapes_by_exhaustion;
+mod escapes_by_files;
+mod escapes_by_language;
+mod escapes_by_leftovers;
 mod files;
 mod language;
 mod limits;
@@ -18,6 +22,9 @@ use std::time::Duration;
 use raddle_sandbox::client::{Outcome, Worker};
 use raddle_sandbox::{Broker, Config, FailureKind, Fixed, Request, ToolAnswer};
 use serde_json::Value;
+
+/// For what should end by itself, on however busy a machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A worker with the things that a call needs; refreshed when it is spent.
 pub(crate) struct Sandbox {
@@ -81,13 +88,13 @@ impl Sandbox {
             self.worker = Worker::spawn(&argv(self.config)).expect("a worker starts");
         }
         self.calls += 1;
-        let timeout = Duration::from_secs(20);
+        let timeout = PATIENCE;
         let request = Request { id: self.calls, name: "t", code, deps: "{}", context: "{}", tools, fixed, timeout };
         self.worker.call_with_tools(&request, &self.broker, perform)
     }
 
     pub(crate) fn run(&mut self, code: &str) -> Outcome {
-        self.call(code, "{}", "{}", Duration::from_secs(20))
+        self.call(code, "{}", "{}", PATIENCE)
     }
 
     /// The value that the code returns.
@@ -96,7 +103,7 @@ impl Sandbox {
     }
 
     pub(crate) fn value_with(&mut self, code: &str, deps: &str, context: &str) -> Value {
-        match self.call(code, deps, context, Duration::from_secs(20)).result {
+        match self.call(code, deps, context, PATIENCE).result {
             Ok(json) => serde_json::from_str(&json).expect("results are JSON"),
             Err((kind, message)) => panic!("{code}\nfailed ({}): {message}", kind.name()),
         }
