@@ -140,7 +140,7 @@ impl ModelTable {
     }
 }
 
-fn is_word_part(key: &str, name: &str) -> bool {
+pub(crate) fn is_word_part(key: &str, name: &str) -> bool {
     if key.is_empty() {
         return false;
     }

@@ -79,6 +79,7 @@ fn workflow_keys(old: &Workflow, new: &Workflow) -> Vec<&'static str> {
         ("optimization_mode", old.optimization != new.optimization),
         ("limits", old.max_parallelism != new.max_parallelism),
         ("mcp_servers", old.mcp_servers != new.mcp_servers),
+        ("permissions", old.permissions != new.permissions),
         // References hold indexes, which only compare while the tasks are the same.
         ("outputs", ids(old) == ids(new) && outputs(old) != outputs(new)),
     ];
@@ -108,6 +109,8 @@ fn task_keys(old_workflow: &Workflow, old: &Task, new_workflow: &Workflow, new: 
         ("on_doubt", old.on_doubt != new.on_doubt),
         ("executor", old.executor != new.executor),
         ("isolation", old.isolation != new.isolation),
+        // What the workflow grants otherwise is told of the workflow, not of every task again.
+        ("permissions", old.permissions != new.permissions && old_workflow.permissions == new_workflow.permissions),
     ];
     let mut keys: Vec<_> = differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect();
     let (before, after) = (body(old_workflow, &old.kind), body(new_workflow, &new.kind));

@@ -42,6 +42,11 @@ pub(crate) const RETRY: &[&str] = &["max", "initial", "factor", "max_delay", "ji
 pub(crate) const ESTIMATE: &[&str] = &["duration", "tokens", "cost"];
 /// `sandbox_config:`.
 pub(crate) const SANDBOX: &[&str] = &["timeout", "memoryLimit", "allowedReadPaths", "deterministic"];
+/// `permissions:`; the last one not under `delegate:`.
+pub(crate) const PERMISSIONS: &[&str] =
+    &["preset", "tools", "paths", "deny", "network", "models", "cost_budget", "delegate"];
+/// `paths:` of permissions.
+pub(crate) const PATHS: &[&str] = &["read", "write"];
 /// Every task.
 pub(crate) const TASK: &[&str] = &[
     "id",

@@ -5,6 +5,7 @@ mod conversations;
 mod fields;
 mod header;
 mod kinds;
+mod permissions;
 mod retry;
 mod task;
 
@@ -381,6 +382,7 @@ fn assemble(
         optimization: header.optimization,
         max_parallelism: header.max_parallelism,
         mcp_servers: header.servers,
+        permissions: header.permissions,
         tasks,
         outputs,
     }

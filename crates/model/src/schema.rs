@@ -262,11 +262,23 @@ fn dependencies() -> Value {
 }
 
 fn permissions() -> Value {
-    let paths = json!({"type": "array", "items": {"type": "string"}});
-    object(json!({
-        "tools": paths, "paths": object(json!({"read": paths, "write": paths})), "deny": paths, "models": paths,
-        "cost_budget": {"type": "number", "minimum": 0},
-    }))
+    let list = |description: &str| list_of(description, json!({"type": "string"}));
+    let mut grant = json!({
+        "preset": words("Named grant; what is written beside it stands over it", &["minimal", "read-only", "workspace", "network", "trusted"]),
+        "tools": list("Read, Bash, Bash(git *), server:tool, server:*. An empty list is nothing"),
+        "paths": object(json!({
+            "read": list("Patterns from the folder that tasks start in, or absolute; a last /** is everything below"),
+            "write": list("The same for writing"),
+        })),
+        "deny": list("Neither read nor written, whatever else is said; denies are inherited"),
+        "network": words("full by default", &["none", "full"]),
+        "models": list("Models by name or family"),
+        "cost_budget": {"type": "number", "minimum": 0, "description": "US dollars that one task may cost"},
+    });
+    let delegate = object(grant.clone());
+    grant["delegate"] = delegate;
+    grant["delegate"]["description"] = json!("What may be handed on; by default what may be used");
+    object(grant)
 }
 
 #[cfg(test)]
@@ -302,6 +314,9 @@ mod tests {
             ("tasks.estimate", keys::ESTIMATE),
             ("tasks.sandbox_config", keys::SANDBOX),
             ("tasks.depends_on", keys::DEPENDENCY),
+            ("permissions", keys::PERMISSIONS),
+            ("tasks.permissions", keys::PERMISSIONS),
+            ("tasks.permissions.paths", keys::PATHS),
         ] {
             assert_eq!(keys_at(Some(path)), listed(&[table]), "{path}");
         }
@@ -313,6 +328,7 @@ mod tests {
     fn the_schema_accepts_what_readers_accept() {
         let validator = jsonschema::validator_for(&whole()).expect("it is a schema");
         let document = json!({
+            "permissions": {"preset": "workspace", "tools": [], "paths": {"read": ["./**"]}, "delegate": {"network": "none"}},
             "name": "n", "inputs": {"who": {"type": "string", "default": "you"}}, "limits": {"max_parallelism": 3},
             "tasks": [
                 {"id": "a", "run": ["echo", "$INPUT[who]"], "timeout": "5m", "retry": {"max": 1}},

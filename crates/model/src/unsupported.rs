@@ -17,14 +17,12 @@ use Place::{Limits, McpServer, Task, Workflow};
 
 /// Keys that are refused whatever their value.
 const KEYS: &[(Place, &str)] = &[
-    (Workflow, "permissions"),
     (Limits, "budget"),
     (McpServer, "url"),
     (McpServer, "headers"),
     (Task, "when"),
     (Task, "foreach"),
     (Task, "max_parallel"),
-    (Task, "permissions"),
     (Task, "resources"),
     (Task, "pool"),
     (Task, "writes"),

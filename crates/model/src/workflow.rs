@@ -3,10 +3,12 @@
 //! a graph is acyclic, a reference names an ancestor.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::permissions::Permissions;
 use crate::template::Template;
 
 /// Position of a task in [`Workflow::tasks`] (file order).
@@ -33,6 +35,8 @@ pub struct Workflow {
     pub max_parallelism: Option<u32>,
     /// MCP servers by name: the file's own over the catalog's.
     pub mcp_servers: BTreeMap<String, McpServer>,
+    /// `permissions:`: what tasks inherit, and the most that they can be given.
+    pub permissions: Arc<Permissions>,
     /// Tasks in file order.
     pub tasks: Vec<Task>,
     /// `outputs:`; `None` means the outputs of all sink tasks, by id.
@@ -154,6 +158,8 @@ pub struct Task {
     pub executor: String,
     /// The demanded isolation level.
     pub isolation: Isolation,
+    /// What it may use and hand on. An agent's tools are narrowed by its definition already.
+    pub permissions: Arc<Permissions>,
     /// Hex digest of this task's own definition.
     pub hash: String,
     /// Where it stands in the file (1-based line and column of its first key).
@@ -206,7 +212,8 @@ pub struct AgentTask {
     pub skills: Vec<(String, String)>,
     /// System prompt text of the agent definition, if it has one.
     pub system_prompt: Option<String>,
-    /// Tools the definition or the task grants; `None` leaves the CLI's default.
+    /// Tools that the definition lists and the grant allows, in the notation of agent CLIs; `None` leaves the CLI's
+    /// default.
     pub tools: Option<Vec<String>>,
     /// Whose conversation it continues.
     pub context: AgentContext,

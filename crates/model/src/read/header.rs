@@ -2,12 +2,14 @@
 //! know the graph.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::fields::{self, BareNumber};
 use super::retry::PartialRetry;
 use crate::catalog::{AgentDefinition, Catalog, EXECUTORS};
 use crate::diagnostic::{Sink, quoted};
 use crate::keys;
+use crate::permissions::Permissions;
 use crate::syntax::{Entry, Node};
 use crate::unsupported::{self, Place};
 use crate::workflow::{
@@ -31,6 +33,8 @@ pub(super) struct Header {
     pub(super) servers: BTreeMap<String, McpServer>,
     /// Servers that are declared but faulty; tasks that use them get no second diagnostic.
     pub(super) faulty_servers: Vec<String>,
+    /// What tasks inherit.
+    pub(super) permissions: Arc<Permissions>,
 }
 
 /// `defaults:`.
@@ -88,12 +92,25 @@ pub(super) fn read(entries: &[Entry<'_>], catalog: &Catalog, sink: &mut Sink<'_>
                     fields::choice(key, node, &[("continue", ())], sink);
                 }
             }
-            "tasks" | "edges" | "outputs" => {}
+            "tasks" | "edges" | "outputs" | "permissions" => {}
             _ if unsupported::key(Place::Workflow, key, entry.key_span, sink) => {}
             _ => keys::unknown(entry, "a workflow", &[keys::WORKFLOW], sink),
         }
     }
+    // Last, since its rules may name servers that stand further down.
+    if let Some(entry) = entries.iter().find(|entry| entry.key == "permissions") {
+        let is_server = |name: &str| header.is_server(name);
+        let everything = (&Permissions::everything(), "nobody");
+        header.permissions = super::permissions::read(&entry.value, everything, &is_server, sink);
+    }
     header
+}
+
+impl Header {
+    /// Whether a server of that name is declared, well or not.
+    pub(super) fn is_server(&self, name: &str) -> bool {
+        self.servers.contains_key(name) || self.faulty_servers.iter().any(|faulty| faulty == name)
+    }
 }
 
 fn inputs(node: &Node<'_>, sink: &mut Sink<'_>) -> Vec<InputDeclaration> {

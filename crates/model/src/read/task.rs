@@ -1,12 +1,14 @@
 //! One task: its kind, then every key of it. It does not know the graph; it lists dependencies and references for
 //! the graph to judge.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Reading;
 use super::fields::{self, BareNumber};
 use super::header::{self, Header};
 use super::kinds;
+use super::permissions;
 use super::retry::{self, PartialRetry};
 use crate::diagnostic::quoted;
 use crate::keys;
@@ -116,6 +118,13 @@ pub(super) fn read<'n>(
     let mut draft = Draft { id, span, dependencies: Vec::new(), is_connected: false, uses: Vec::new() };
     let kind = kind(entries, span, cx);
     let common = common(entries, kind, names, &mut draft, cx);
+    let permissions = match entries.iter().find(|entry| entry.key == "permissions") {
+        Some(entry) => {
+            let is_server = |name: &str| header.is_server(name);
+            permissions::read(&entry.value, (&header.permissions, "the workflow"), &is_server, &mut cx.sink)
+        }
+        None => Arc::clone(&header.permissions),
+    };
     let mut body = kinds::Body { entries, header, names, uses: &mut draft.uses, cx };
     let name = common.name.unwrap_or_else(|| id.to_owned());
     let read = match kind {
@@ -132,9 +141,13 @@ pub(super) fn read<'n>(
             None
         }
     };
-    let Some((kind, effects_by_kind, executor_by_kind)) = read.filter(|_| cx.sink.errors() == errors) else {
+    let Some((mut kind, effects_by_kind, executor_by_kind)) = read.filter(|_| cx.sink.errors() == errors) else {
         return (draft, None);
     };
+    let permissions = permissions::fit(permissions, &mut kind, entries, header, (span, &mut cx.sink));
+    if cx.sink.errors() > errors {
+        return (draft, None);
+    }
     let side_effects = common.side_effects.unwrap_or(effects_by_kind);
     let (line, column) = cx.sink.position(entries.first().map_or(span, |e| e.key_span));
     let task = Task {
@@ -155,6 +168,7 @@ pub(super) fn read<'n>(
         estimate: common.estimate,
         executor: common.executor.unwrap_or_else(|| executor_by_kind.to_owned()),
         isolation: common.isolation.or(header.defaults.isolation).unwrap_or(Isolation::Process),
+        permissions,
         hash: crate::hash::task(entries, &kind),
         kind,
         line,
@@ -201,7 +215,7 @@ fn common(
         let (key, node) = (&*entry.key, &entry.value);
         let sink = &mut cx.sink;
         match key {
-            "id" => {}
+            "id" | "permissions" => {}
             "name" => common.name = fields::plain_text(key, node, sink).map(str::to_owned),
             "description" => common.description = fields::text(key, node, sink).map(str::to_owned),
             "depends_on" => spellings[0] = Some(entry),

@@ -267,6 +267,8 @@ fn every_listed_key_is_known() {
     place(keys::RETRY, &|key| format!("tasks: [{{id: t, run: x, retry: {{{key}: {{}}}}}}]"));
     place(keys::ESTIMATE, &|key| format!("tasks: [{{id: t, run: x, estimate: {{{key}: {{}}}}}}]"));
     place(keys::SANDBOX, &|key| format!("tasks: [{{id: t, type: code_execution, sandbox_config: {{{key}: {{}}}}}}]"));
+    place(keys::PERMISSIONS, &|key| format!("permissions: {{{key}: 7}}"));
+    place(keys::PATHS, &|key| format!("permissions: {{paths: {{{key}: 7}}}}"));
     place(keys::DEPENDENCY, &|key| format!("tasks: [{{id: t, run: x, depends_on: [{{{key}: 7}}]}}]"));
 }
 
@@ -302,6 +304,112 @@ tasks:
     assert_eq!((tool.server.as_str(), tool.tool.as_str(), t.retry.max), ("mock", "a:b", 3));
     assert_eq!(t.depends_on[0].strength, Strength::Soft);
     assert_eq!((r.retry.max, r.on_doubt, r.level), (3, OnDoubt::Fail, 5));
+}
+
+/// A workflow with these permissions, and a task of this body.
+fn granted(permissions: &str, body: &str) -> Parsed {
+    read(&format!("permissions: {permissions}\ntasks: [{{id: t, {body}}}]"))
+}
+
+#[test]
+fn a_task_asks_for_more_than_there_is() {
+    let parent = "{tools: [Read, Grep], paths: {read: [./w/**], write: []}, deny: [./w/secrets/**], models: [haiku], \
+                  cost_budget: 0.1, network: none}";
+    for (asked, field, value) in [
+        ("{tools: [Read, Bash]}", "permissions.tools", "`Bash`"),
+        ("{paths: {read: [/etc/**]}}", "permissions.paths.read", "`/etc/**`"),
+        ("{paths: {read: [./w/../x]}}", "permissions.paths.read", "`./x`"),
+        ("{paths: {write: [./w/out]}}", "permissions.paths.write", "`./w/out`"),
+        ("{models: [haiku, sonnet]}", "permissions.models", "`sonnet`"),
+        ("{cost_budget: 0.20}", "permissions.cost_budget", "`0.2`"),
+        ("{network: full}", "permissions.network", "`full`"),
+        ("{preset: read-only, network: none}", "permissions.tools", "`Glob`"),
+        ("{delegate: {tools: [Edit]}}", "delegate of permissions.tools", "`Edit`"),
+    ] {
+        let parsed = granted(parent, &format!("prompt: x, model: haiku, permissions: {asked}"));
+        let wide = parsed.diagnostics.iter().find(|d| d.code == "permission-widened").expect(asked);
+        assert_eq!(wide.task.as_deref(), Some("t"));
+        assert!(wide.message.contains(field) && wide.message.contains(value), "{}", told(&parsed));
+        assert!(wide.help.is_some() && parsed.workflow.is_none());
+    }
+    for asked in ["{}", "{tools: []}", "{paths: {read: [./w/a/**]}}", "{preset: minimal}", "{deny: [./w/more/**]}"] {
+        let parsed = granted(parent, &format!("prompt: x, model: haiku, permissions: {asked}"));
+        assert!(parsed.workflow.is_some(), "{asked}: {}", told(&parsed));
+    }
+}
+
+#[test]
+fn permissions_that_mean_nothing() {
+    for (permissions, code) in [
+        ("[Read]", "bad-type"),
+        ("{tools: Read}", "bad-type"),
+        ("{tools: [7]}", "bad-type"),
+        ("{tools: [Levitate]}", "unknown-tool"),
+        ("{tools: [read]}", "unknown-tool"),
+        ("{tools: ['Bash(ls; id)']}", "bad-value"),
+        ("{tools: ['Read(./x)']}", "bad-value"),
+        ("{tools: ['nosuch:x']}", "unknown-server"),
+        ("{tools: [mcp__nosuch__x]}", "unknown-server"),
+        ("{paths: {read: ['**/.env']}}", "bad-value"),
+        ("{paths: {execute: []}}", "unknown-key"),
+        ("{deny: ['~/x']}", "bad-value"),
+        ("{network: 'some'}", "bad-value"),
+        ("{preset: all}", "bad-value"),
+        ("{cost_budget: -1}", "bad-value"),
+        ("{cost_budget: lots}", "bad-type"),
+        ("{cost_budget: {usd: 1}}", "bad-type"),
+        ("{delegate: {delegate: {}}}", "unknown-key"),
+        ("{path: {}}", "unknown-key"),
+    ] {
+        let parsed = granted(permissions, "prompt: x, model: haiku");
+        assert_eq!(parsed.diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(), [code], "{permissions}");
+    }
+    assert!(told(&granted("{tools: [Levitate]}", "run: x")).contains("Read, Write, Edit, Bash, Grep, Glob"));
+}
+
+#[test]
+fn a_task_does_what_its_grant_has() {
+    for (permissions, body, fits) in [
+        ("{tools: [Read]}", "run: ls", false),
+        ("{tools: [Bash]}", "run: 'ls; id'", true),
+        ("{tools: ['Bash(ls *)']}", "run: 'ls -l'", true),
+        ("{tools: ['Bash(ls *)']}", "run: [ls, -l, 'a b']", true),
+        ("{tools: ['Bash(ls *)']}", "run: 'ls; id'", false),
+        ("{tools: ['Bash(ls *)']}", "run: [id]", false),
+        ("{tools: [Read]}", "tool: 'mock:x'", false),
+        ("{tools: ['mock:x']}", "tool: 'mock:x'", true),
+        ("{tools: [mcp__mock]}", "tool: 'mock:x'", true),
+        ("{models: [haiku]}", "prompt: x, model: sonnet", false),
+        ("{models: [haiku]}", "prompt: x", false),
+        ("{models: [sonnet]}", "prompt: x, model: claude-sonnet-4.5", true),
+        ("{tools: []}", "type: code_execution, code: return 1", true),
+    ] {
+        let parsed = granted(permissions, body);
+        let codes: Vec<_> = parsed.diagnostics.iter().map(|d| d.code).collect();
+        let wanted: &[&str] = if fits { &[] } else { &["permission-denied"] };
+        assert_eq!(codes, wanted, "{permissions} {body}: {}", told(&parsed));
+    }
+}
+
+#[test]
+fn an_agent_has_the_tools_that_both_grant_and_definition_have() {
+    let tools = |permissions: &str, agent: &str| {
+        let text = format!(
+            "permissions: {permissions}\nagents: {{bird: {{tools: [Read, 'Bash(git *)', WebFetch, Own]}}}}\n\
+             tasks: [{{id: t, agent: {agent}, prompt: x}}]"
+        );
+        let workflow = workflow(&text);
+        let TaskKind::Agent(agent) = &workflow.tasks[0].kind else { panic!("an agent task") };
+        agent.tools.clone().map(|tools| tools.join(" "))
+    };
+    assert_eq!(tools("{}", "general"), None);
+    assert_eq!(tools("{}", "bird").as_deref(), Some("Read Bash(git *) WebFetch Own"));
+    assert_eq!(tools("{tools: [Read, Grep]}", "general").as_deref(), Some("Read Grep"));
+    assert_eq!(tools("{tools: [Bash, Grep]}", "bird").as_deref(), Some("Bash(git *)"));
+    assert_eq!(tools("{tools: ['Bash(git log *)', Read]}", "bird").as_deref(), Some("Bash(git log *) Read"));
+    assert_eq!(tools("{tools: ['mock:x']}", "general").as_deref(), Some("mcp__mock__x"));
+    assert_eq!(tools("{network: none}", "bird").as_deref(), Some("Read Bash(git *) Own"));
+    assert_eq!(tools("{tools: []}", "bird").as_deref(), Some(""));
 }
 
 #[test]
