@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use raddle_sandbox::worker;
 
-use crate::args::{Cli, Command, ExecutorsAction};
+use crate::args::{Cli, Command, ExecutorsAction, PermAction};
 use crate::exit::Exit;
 use crate::problem::Problem;
 use crate::terminal::{self, Colour};
-use crate::{args, doctor, executors, plan, run, validate};
+use crate::{args, doctor, executors, permissions, plan, run, validate};
 
 /// Parses, dispatches, and tells what went wrong.
 pub fn main(argv: Vec<OsString>) -> Exit {
@@ -62,7 +62,9 @@ fn dispatch(command: Command, colour: Colour) -> Result<Exit, Problem> {
         Command::Reject(_) => Err(unbuilt("reject", "says no to a gate, and there are no gates yet")),
         Command::Patch(_) => Err(unbuilt("patch", "changes the tasks of a run")),
         Command::Cost(_) => Err(unbuilt("cost", "calculates what executors cost")),
-        Command::Perm(_) => Err(unbuilt("perm", "explains what a task may do")),
+        Command::Perm(args) => match args.action {
+            PermAction::Explain(args) => permissions::explain(args, colour),
+        },
         Command::Worktrees(_) => Err(unbuilt("worktrees", "lists, merges and prunes worktrees")),
         Command::Serve(_) => Err(unbuilt("serve", "serves the HTTP API and the web interface")),
         Command::Mcp(_) => Err(unbuilt("mcp", "serves the commands as an MCP server")),

@@ -10,6 +10,7 @@ mod doctor;
 mod executors;
 mod exit;
 mod loading;
+mod permissions;
 mod places;
 mod plan;
 mod problem;

@@ -361,6 +361,10 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             // treats it as lost, by the task's own word on doubt.
             return;
         }
+        if class == raddle_kernel::FailureClass::Permission {
+            let resource = format!("attempt {}", attempt.0).into();
+            self.push(Fact::Denied { task, action: "start".into(), resource, rule: message.as_str().into() });
+        }
         let allowed = self.run.graph().retry(task).max;
         let noise = self.clock.noise();
         let fact = |event: Event| match event {

@@ -19,6 +19,7 @@ use crate::attempt::{
     AttemptKey, AttemptSpec, CodeTools, CodeWork, CostIs, Demands, Failure, Fixed, Isolation, ProcessWork, RawOutput,
     ToolWork, Usage, Work,
 };
+use crate::grants;
 use crate::program::{Context, Program};
 
 /// Agent tasks.
@@ -261,6 +262,13 @@ impl Program for TaskProgram {
         let needs_env = matches!(work, Work::Process(_) | Work::Agent(_));
         let env = if needs_env && !self.simulate { self.environment(key, context)? } else { Vec::new() };
         let task = self.task(key.task);
+        let confinement = match self.simulate {
+            true => None,
+            false => {
+                grants::permit(task, &work, &self.place.work_dir)?;
+                grants::confinement(task, &self.place.work_dir)?
+            }
+        };
         let cwd = task.cwd.as_ref().map_or_else(|| self.place.work_dir.clone(), |c| self.place.work_dir.join(c));
         Ok(AttemptSpec {
             key,
@@ -279,6 +287,7 @@ impl Program for TaskProgram {
                     workflow::Isolation::Context => Isolation::Context,
                     workflow::Isolation::Process => Isolation::Process,
                 },
+                confinement,
                 ..Demands::default()
             },
         })

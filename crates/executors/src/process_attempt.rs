@@ -85,6 +85,7 @@ impl ProcessAttempt {
         means: Means<'_>,
     ) -> Result<(Self, ChildId), Failure> {
         let AgentCommand { mut argv, stdin, mut env, pass_env, files } = adapter.command(work)?;
+        argv.extend(adapter.permission_flags(spec.demands.confinement.as_deref()));
         let mut attempt = Self::new(spec, run_dir, Answer::Agent(Box::new(adapter.stream(work))));
         attempt.limits.start = adapter.start_limit();
         for file in &files {

@@ -161,6 +161,38 @@ pub struct SelectArgs {
     pub json: bool,
 }
 
+/// `raddle perm`.
+#[derive(Debug, Args)]
+pub struct PermArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: PermAction,
+}
+
+/// What to do with permissions.
+#[derive(Debug, Subcommand)]
+pub enum PermAction {
+    /// A task's grant and who enforces each part; with a question, whether it is allowed (exit 0) or denied (exit 6).
+    Explain(ExplainArgs),
+}
+
+/// `raddle perm explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The workflow: a file, `-` for stdin, or JSON text beginning with `{`.
+    #[arg(value_name = "FILE")]
+    pub file: String,
+    /// The task's id.
+    #[arg(value_name = "TASK")]
+    pub task: String,
+    /// A single question: 'Read(path)', 'Write(path)', 'Bash(command)', 'WebFetch(url)', 'server:tool'.
+    #[arg(value_name = "QUESTION")]
+    pub question: Option<String>,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `raddle doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {

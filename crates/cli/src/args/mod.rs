@@ -90,8 +90,11 @@ pub enum Command {
     Executors(ExecutorsArgs),
     /// Calculate what executors cost (not built yet).
     Cost(UnbuiltArgs),
-    /// Explain what a task may do (not built yet).
-    Perm(UnbuiltArgs),
+    /// Explain what a task may do, and who holds it to that.
+    #[command(after_help = "Examples:\n  raddle perm explain workflow.yaml build\n  \
+        raddle perm explain workflow.yaml build 'Read(src/main.rs)'\n  \
+        raddle perm explain workflow.yaml build 'Bash(cargo test)' --json")]
+    Perm(PermArgs),
     /// List, merge and prune the worktrees of runs (not built yet).
     Worktrees(UnbuiltArgs),
     /// Serve the HTTP API and the web interface (not built yet).

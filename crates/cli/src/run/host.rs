@@ -33,6 +33,7 @@ use crate::args::ReportArgs;
 use crate::display::event::Scene;
 use crate::exit::Exit;
 use crate::loading::Loaded;
+use crate::permissions::{self, enforcement};
 use crate::problem::Problem;
 use crate::project::Project;
 use crate::source::Definition;
@@ -114,6 +115,15 @@ impl Launch {
     /// The folder that files named by the definition are looked for in.
     pub fn base_dir(&self) -> &Path {
         &self.definition.base_dir
+    }
+
+    /// Refuses what nobody can hold the tasks to, before anything is started or written.
+    pub fn refuse_unenforceable(&self) -> Result<(), Problem> {
+        if self.options.simulate {
+            return Ok(());
+        }
+        let base = permissions::location(Path::new(&self.options.work_dir))?;
+        enforcement::refuse_unenforceable(&self.workflow, &self.project.adapters, &base)
     }
 
     fn mode(&self) -> ExecutionMode {

@@ -161,7 +161,9 @@ fn relaunch(home: &Home, view: &RunView, report: ReportArgs, strict: bool, colou
         )
         .hint("restore the agents, files and settings it uses, or start a new run"));
     }
-    Ok(Launch::new(home.clone(), workflow, loaded, inputs_of(chapter), options, report, strict))
+    let launch = Launch::new(home.clone(), workflow, loaded, inputs_of(chapter), options, report, strict);
+    launch.refuse_unenforceable()?;
+    Ok(launch)
 }
 
 fn inputs_of(chapter: &Chapter) -> Map<String, Value> {

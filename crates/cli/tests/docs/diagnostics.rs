@@ -34,6 +34,8 @@ const MEANINGS: &[(&str, &str)] = &[
     ("missing-key", "A key that must be there is not"),
     ("not-yet-supported", "The file format has it, this version cannot do it"),
     ("orphan", "Warning: the task has neither dependencies nor dependents"),
+    ("permission-denied", "What the task does is not within its own permissions"),
+    ("permission-widened", "A task asks for more than the workflow grants; the message names field and value"),
     ("self-dependency", "A task depends on itself"),
     ("syntax", "Not YAML, JSON or TOML"),
     ("unknown-agent", "No such agent in the file, the project or the configuration"),
@@ -43,6 +45,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("unknown-key", "The key means nothing at this place; the help names the nearest that does"),
     ("unknown-server", "The tool's server is declared neither in the file nor in `.mcp.json`"),
     ("unknown-skill", "No such skill in `.claude/skills`"),
+    ("unknown-tool", "No tool has that name"),
     ("unreadable", "A configuration file cannot be read"),
     ("unreadable-file", "A file that the workflow names cannot be read"),
 ];

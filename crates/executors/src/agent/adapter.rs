@@ -59,7 +59,7 @@ impl Adapters {
 
 /// Whose habits a CLI has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
+pub(super) enum Family {
     Claude,
     Codex,
     Gemini,
@@ -152,6 +152,16 @@ impl Adapter {
     /// Its name in the configuration.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whose habits it has.
+    pub(super) fn family(&self) -> Family {
+        self.family
+    }
+
+    /// The configured option before the tools of a CLI that is not built in.
+    pub(super) fn tools_flag(&self) -> Option<&str> {
+        self.config.tools_flag.as_deref()
     }
 
     /// The program that must be there.

@@ -8,6 +8,7 @@ mod codex;
 mod config;
 mod gemini;
 mod opencode;
+mod permission_flags;
 mod plain;
 mod prose;
 mod stream;

@@ -124,14 +124,16 @@ impl PathPattern {
     }
 
     /// The literal names before the first `*`, as a path.
-    pub fn literal_prefix(&self) -> String {
+    pub fn literal_prefix(&self) -> Location {
         let literal = self.at.parts.iter().take_while(|part| !part.contains('*')).cloned().collect();
-        Location { anchor: self.at.anchor, parts: literal }.to_string()
+        Location { anchor: self.at.anchor, parts: literal }
     }
 
-    /// Whether it stands for one path only.
-    pub fn is_one_path(&self) -> bool {
-        !self.below && self.at.parts.iter().all(|part| !part.contains('*'))
+    /// The same with another path in the place of its literal prefix: what it stands for once links are followed.
+    pub fn with_prefix(&self, prefix: Location) -> PathPattern {
+        let rest = self.at.parts.iter().skip_while(|part| !part.contains('*')).cloned();
+        let parts = prefix.parts.iter().cloned().chain(rest).collect();
+        PathPattern { at: Location { anchor: prefix.anchor, parts }, below: self.below }
     }
 
     fn holds(&self, at: &Location, below: bool) -> bool {

@@ -1,0 +1,196 @@
+//! Who holds a task to which part of its grant, and what nobody can: such a run is refused before anything starts. It
+//! does not enforce anything itself.
+
+use raddle_executors::agent::Adapters;
+use raddle_model::permissions::{Access, Grant, Location, NetworkAccess, PathPattern, Scope};
+use raddle_model::workflow::{AgentTask, CodeTask, Task, TaskKind, Workflow};
+use serde::{Serialize, Serializer};
+
+use crate::exit::Exit;
+use crate::problem::Problem;
+
+/// At most so many parts that nobody enforces are told one by one.
+const TOLD: usize = 20;
+/// The checks of the engine itself.
+const ENGINE: &str = "the engine";
+
+/// A part of a grant.
+#[derive(Debug, Serialize)]
+pub struct Part {
+    /// `tools`, `paths`, `deny`, `network`, `models`, `cost_budget`.
+    pub part: &'static str,
+    /// Who holds the task to it.
+    #[serde(flatten)]
+    pub holder: Holder,
+}
+
+/// Who holds a task to a part of its grant.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nothing is limited, so nobody needs to.
+    Nobody,
+    /// These, each by itself.
+    By(Vec<String>),
+    /// Nobody can, for this reason.
+    Unenforceable(String),
+}
+
+impl Serialize for Holder {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value = match self {
+            Holder::Nobody => serde_json::json!({"limited": false, "by": []}),
+            Holder::By(holders) => serde_json::json!({"limited": true, "by": holders}),
+            Holder::Unenforceable(reason) => serde_json::json!({"limited": true, "by": [], "unenforceable": reason}),
+        };
+        value.serialize(serializer)
+    }
+}
+
+/// All parts of a task's grant with who holds it to them. `base` is the folder that tasks start in.
+pub fn parts(task: &Task, workflow: &Workflow, adapters: &Adapters, base: &Location) -> Vec<Part> {
+    let grant = task.permissions.usable();
+    let limited = |limited: bool, holder: &dyn Fn() -> Result<Vec<String>, String>| match limited.then(holder) {
+        None => Holder::Nobody,
+        Some(Ok(holders)) => Holder::By(holders),
+        Some(Err(reason)) => Holder::Unenforceable(reason),
+    };
+    let tools = || tools(task, adapters);
+    let files = || files(task, grant, workflow, base);
+    let denies = || denies(task, grant, workflow, adapters, base);
+    let network = || network(task, grant, workflow, adapters);
+    let models = || Ok(vec![format!("{ENGINE}, before the run")]);
+    let paths = grant.read != Scope::All || grant.write != Scope::All;
+    [
+        ("tools", limited(grant.tools != Scope::All, &tools)),
+        ("paths", limited(paths, &files)),
+        ("deny", limited(!grant.deny.is_empty(), &denies)),
+        ("network", limited(grant.network == NetworkAccess::None, &network)),
+        ("models", limited(grant.models != Scope::All, &models)),
+        ("cost_budget", limited(grant.cost_budget.is_some(), &|| budget(task))),
+    ]
+    .map(|(part, holder)| Part { part, holder })
+    .into()
+}
+
+/// Refuses a workflow in which somebody is limited in a way that nobody can hold them to.
+pub fn refuse_unenforceable(workflow: &Workflow, adapters: &Adapters, base: &Location) -> Result<(), Problem> {
+    let mut reasons: Vec<String> = Vec::new();
+    for task in &workflow.tasks {
+        for Part { part, holder } in parts(task, workflow, adapters, base) {
+            if let Holder::Unenforceable(reason) = holder {
+                reasons.push(format!("`{part}` of task {}: {reason}", task.id));
+            }
+        }
+    }
+    let Some(first) = reasons.first() else { return Ok(()) };
+    let mut problem = Problem::new(Exit::Refused, format!("unenforceable: {first}"));
+    for reason in reasons.iter().skip(1).take(TOLD) {
+        problem = problem.hint(format!("also {reason}"));
+    }
+    Err(problem.hint("nothing was started; `raddle perm explain FILE TASK` shows who enforces what"))
+}
+
+fn tools(task: &Task, adapters: &Adapters) -> Result<Vec<String>, String> {
+    match &task.kind {
+        TaskKind::Agent(agent) => adapter(adapters, agent)?.tells_tools().map(|how| vec![how]),
+        TaskKind::Code(_) => Ok(vec!["the sandbox".into()]),
+        TaskKind::Shell(_) | TaskKind::Tool(_) => Ok(vec![format!("{ENGINE}, before the start")]),
+    }
+}
+
+fn adapter<'a>(adapters: &'a Adapters, agent: &AgentTask) -> Result<&'a raddle_executors::agent::Adapter, String> {
+    adapters.get(&agent.cli).map_err(|failure| failure.message)
+}
+
+fn files(task: &Task, grant: &Grant, workflow: &Workflow, base: &Location) -> Result<Vec<String>, String> {
+    match &task.kind {
+        TaskKind::Code(code) => sandbox(code, grant, base),
+        TaskKind::Tool(tool) => {
+            serves_all_alike(grant, workflow, &tool.server)?;
+            operating_system()
+        }
+        TaskKind::Agent(_) | TaskKind::Shell(_) => operating_system(),
+    }
+}
+
+fn denies(
+    task: &Task,
+    grant: &Grant,
+    workflow: &Workflow,
+    adapters: &Adapters,
+    base: &Location,
+) -> Result<Vec<String>, String> {
+    let mut holders = files(task, grant, workflow, base)?;
+    if let TaskKind::Agent(agent) = &task.kind
+        && adapter(adapters, agent)?.tells_denies()
+    {
+        holders.push(format!("flag --disallowedTools of {}", agent.cli));
+    }
+    Ok(holders)
+}
+
+/// The sandbox opens whole folders, so none of them may hold anything that the task may not read.
+fn sandbox(code: &CodeTask, grant: &Grant, base: &Location) -> Result<Vec<String>, String> {
+    let grant = grant.from(base);
+    for path in &code.allowed_read_paths {
+        let opened = PathPattern::of(Location::parse(path)?.from(base), true);
+        let answer = grant.whole(Access::Read, &opened);
+        if !answer.allowed {
+            return Err(format!(
+                "allowedReadPaths opens {path}, and the sandbox cannot leave a part of it out ({})",
+                answer.rule
+            ));
+        }
+    }
+    Ok(vec!["the sandbox".into()])
+}
+
+fn network(task: &Task, grant: &Grant, workflow: &Workflow, adapters: &Adapters) -> Result<Vec<String>, String> {
+    match &task.kind {
+        TaskKind::Code(_) => Ok(vec!["the sandbox".into()]),
+        TaskKind::Shell(_) => operating_system(),
+        TaskKind::Tool(tool) => {
+            serves_all_alike(grant, workflow, &tool.server)?;
+            operating_system()
+        }
+        // Its CLI must reach the provider, so its tools are what is limited.
+        TaskKind::Agent(agent) => {
+            let advice = "list `tools` without them, or say `network: full`";
+            match grant.tools.rules() {
+                None => Err(format!("an agent with all tools reaches the network by Bash and others; {advice}")),
+                Some(rules) => match rules.iter().find(|rule| rule.reaches_network()) {
+                    Some(rule) => Err(format!("the agent's tool {rule} reaches the network; {advice}")),
+                    None => tools(task, adapters).map(|mut how| {
+                        how.push("tools that reach the network are left out".into());
+                        how
+                    }),
+                },
+            }
+            .map_err(|reason| format!("{reason} (agent CLI {})", agent.cli))
+        }
+    }
+}
+
+/// One process of a server serves the tasks of the whole workflow, so it is held to what all of them may.
+fn serves_all_alike(grant: &Grant, workflow: &Workflow, server: &str) -> Result<(), String> {
+    let whole = workflow.permissions.usable();
+    let alike = whole.read == grant.read
+        && whole.write == grant.write
+        && whole.deny == grant.deny
+        && whole.network == grant.network;
+    match alike {
+        true => Ok(()),
+        false => Err(format!(
+            "server {server} serves all tasks of the workflow from one process; limit files and network for the workflow"
+        )),
+    }
+}
+
+/// Whether processes can be held to files and network here.
+fn operating_system() -> Result<Vec<String>, String> {
+    Err("holding processes to files and network is not built yet".into())
+}
+
+fn budget(_task: &Task) -> Result<Vec<String>, String> {
+    Err("limits on what a task may cost are not built yet".into())
+}
