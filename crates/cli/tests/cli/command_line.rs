@@ -81,7 +81,6 @@ fn what_is_not_built_is_refused_by_name() {
     for words in [
         &["approve", "last", "gate"] as &[&str],
         &["serve", "--port", "80"],
-        &["perm", "explain", "wf.yaml", "a", "--json"],
         &["worktrees", "list"],
         &["run", "wf.yaml", "--budget", "5usd"],
         &["run", "wf.yaml", "--yes"],

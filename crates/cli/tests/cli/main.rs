@@ -4,4 +4,5 @@
 
 mod command_line;
 mod kit;
+mod permissions;
 mod plans;
