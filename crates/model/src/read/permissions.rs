@@ -8,7 +8,7 @@ use super::header::Header;
 use crate::diagnostic::{Sink, quoted};
 use crate::keys;
 use crate::permissions::{
-    Excess, Grant, Location, ModelRule, NetworkAccess, PathPattern, Permissions, Preset, Request, Scope, TOOLS,
+    Excess, Grant, Location, ModelRule, NetworkAccess, PathPattern, Permissions, Preset, Request, Rule, Scope, TOOLS,
     ToolError, ToolRule,
 };
 use crate::syntax::{Data, Entry, Node, Span};
@@ -54,10 +54,7 @@ fn place(node: &Node<'_>, excess: &Excess) -> Span {
 }
 
 fn ceiling(grant: &Grant, field: &str) -> String {
-    fn listed<T: ToString>(scope: &Scope<T>) -> String
-    where
-        T: crate::permissions::Rule,
-    {
+    fn listed<T: ToString + Rule>(scope: &Scope<T>) -> String {
         match scope.rules() {
             None => "everything".into(),
             Some([]) => "nothing".into(),
