@@ -5,16 +5,31 @@ use std::path::Path;
 use std::sync::Arc;
 
 use raddle_kernel::FailureClass;
-use raddle_model::permissions::{Access, Location, NetworkAccess, PathPattern, Scope};
-use raddle_model::workflow::{Task, TaskKind};
+use raddle_model::permissions::{Access, Location, NetworkAccess, PathPattern, Scope, ToolRule};
+use raddle_model::workflow::{self, ShellTask, Task, TaskKind};
 
-use crate::attempt::{Confinement, Failure, Network, Work};
+use crate::attempt::{CodeTools, Confinement, Demands, Failure, Isolation, Network, Work};
+
+/// Everything that is demanded for an attempt, or why its work is not within the task's grant.
+pub fn demands(task: &Task, work: &Work, work_dir: &Path) -> Result<Demands, Failure> {
+    permit(task, work, work_dir)?;
+    Ok(Demands {
+        executor: (task.executor != "local").then(|| task.executor.as_str().into()),
+        isolation: match task.isolation {
+            workflow::Isolation::None => Isolation::None,
+            workflow::Isolation::Context => Isolation::Context,
+            workflow::Isolation::Process => Isolation::Process,
+        },
+        confinement: confinement(task, work_dir)?,
+        ..Demands::default()
+    })
+}
 
 /// What the operating system must hold an attempt's processes to; `work_dir` is where relative patterns begin.
 ///
 /// Code needs nothing: its worker has neither files nor network of its own. An agent CLI must reach its provider, so
 /// `network: none` is about its tools, which are left out, and not about its process.
-pub fn confinement(task: &Task, work_dir: &Path) -> Result<Option<Arc<Confinement>>, Failure> {
+fn confinement(task: &Task, work_dir: &Path) -> Result<Option<Arc<Confinement>>, Failure> {
     let grant = task.permissions.usable();
     let network = match (&task.kind, grant.network) {
         (TaskKind::Code(_), _) => return Ok(None),
@@ -33,10 +48,10 @@ pub fn confinement(task: &Task, work_dir: &Path) -> Result<Option<Arc<Confinemen
 
 /// Refuses work that is not within the grant. Most of it is known before the run; this is about what references
 /// brought, and about whoever made the task without reading a file.
-pub fn permit(task: &Task, work: &Work, work_dir: &Path) -> Result<(), Failure> {
+fn permit(task: &Task, work: &Work, work_dir: &Path) -> Result<(), Failure> {
     let grant = task.permissions.usable();
     let answer = match (work, &task.kind) {
-        (Work::Process(work), TaskKind::Shell(raddle_model::workflow::ShellTask::Script(script))) => {
+        (Work::Process(work), TaskKind::Shell(ShellTask::Script(script))) => {
             debug_assert!(work.argv.last() == Some(script), "a script is the last argument of its shell");
             grant.command(script.trim())
         }
@@ -62,6 +77,27 @@ pub fn permit(task: &Task, work: &Work, work_dir: &Path) -> Result<(), Failure> 
         }
     };
     if answer.allowed { Ok(()) } else { Err(refused(&answer.rule)) }
+}
+
+/// The tools of MCP servers for code. With an intent it sees them also where none may be called; without one it has
+/// tools where some are granted.
+pub fn code_tools(task: &Task, intent: Option<&str>, idempotency_key: impl FnOnce() -> String) -> Option<CodeTools> {
+    let pattern = |rule: &ToolRule| match rule {
+        // A star in a server's name would be taken for any server.
+        ToolRule::Server { server, .. } if server.contains('*') => None,
+        ToolRule::Server { server, tool: None } => Some(format!("{server}:*")),
+        ToolRule::Server { server, tool: Some(tool) } => Some(format!("{server}:{tool}")),
+        ToolRule::Named(_) | ToolRule::Command(_) => None,
+    };
+    // Where nothing is said of tools, code may call none: it was never told that it may.
+    let rules = task.permissions.usable().tools.rules();
+    let granted: Option<Vec<String>> = rules.map(|rules| rules.iter().filter_map(pattern).collect());
+    let some = granted.as_ref().is_some_and(|patterns| !patterns.is_empty());
+    (intent.is_some() || some).then(|| CodeTools {
+        intent: intent.map(str::to_owned),
+        granted,
+        idempotency_key: idempotency_key(),
+    })
 }
 
 fn refused(rule: &str) -> Failure {
@@ -128,6 +164,8 @@ mod tests {
                 timeout: std::time::Duration::ZERO,
                 memory_bytes: 0,
                 allowed_read_paths: vec![path.into()],
+                fixed: None,
+                tools: None,
             };
             permit(&task, &Work::Code(Box::new(code)), Path::new("/p")).is_ok()
         };

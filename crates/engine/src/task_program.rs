@@ -16,8 +16,7 @@ use raddle_model::workflow::{self, OutputFormat, ShellTask, Task, TaskKind, Work
 use serde_json::Value;
 
 use crate::attempt::{
-    AttemptKey, AttemptSpec, CodeTools, CodeWork, CostIs, Demands, Failure, Fixed, Isolation, ProcessWork, RawOutput,
-    ToolWork, Usage, Work,
+    AttemptKey, AttemptSpec, CodeWork, CostIs, Demands, Failure, Fixed, ProcessWork, RawOutput, ToolWork, Usage, Work,
 };
 use crate::grants;
 use crate::program::{Context, Program};
@@ -218,11 +217,7 @@ impl TaskProgram {
                     memory_bytes: code.memory_limit_bytes,
                     allowed_read_paths: code.allowed_read_paths.iter().map(|p| self.place.work_dir.join(p)).collect(),
                     fixed: code.deterministic.then(|| Fixed { clock_ms: context.now.0, seed: self.seed(key.task) }),
-                    tools: code.intent.as_ref().map(|intent| CodeTools {
-                        intent: Some(intent.clone()),
-                        granted: None,
-                        idempotency_key: self.idempotency_key(key.task),
-                    }),
+                    tools: grants::code_tools(task, code.intent.as_deref(), || self.idempotency_key(key.task)),
                 }))
             }
         })
@@ -262,12 +257,9 @@ impl Program for TaskProgram {
         let needs_env = matches!(work, Work::Process(_) | Work::Agent(_));
         let env = if needs_env && !self.simulate { self.environment(key, context)? } else { Vec::new() };
         let task = self.task(key.task);
-        let confinement = match self.simulate {
-            true => None,
-            false => {
-                grants::permit(task, &work, &self.place.work_dir)?;
-                grants::confinement(task, &self.place.work_dir)?
-            }
+        let demands = match self.simulate {
+            true => Demands::default(),
+            false => grants::demands(task, &work, &self.place.work_dir)?,
         };
         let cwd = task.cwd.as_ref().map_or_else(|| self.place.work_dir.clone(), |c| self.place.work_dir.join(c));
         Ok(AttemptSpec {
@@ -280,16 +272,7 @@ impl Program for TaskProgram {
             timeout: task.timeout.wall,
             idle: task.timeout.idle,
             run_dir: Arc::clone(&self.place.run_dir),
-            demands: Demands {
-                executor: (task.executor != "local").then(|| task.executor.as_str().into()),
-                isolation: match task.isolation {
-                    workflow::Isolation::None => Isolation::None,
-                    workflow::Isolation::Context => Isolation::Context,
-                    workflow::Isolation::Process => Isolation::Process,
-                },
-                confinement,
-                ..Demands::default()
-            },
+            demands,
         })
     }
 
