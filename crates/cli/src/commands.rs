@@ -65,7 +65,7 @@ fn dispatch(command: Command, colour: Colour) -> Result<Exit, Problem> {
         Command::Perm(args) => match args.action {
             PermAction::Explain(args) => permissions::explain(args, colour),
         },
-        Command::Worktrees(_) => Err(unbuilt("worktrees", "lists, merges and prunes worktrees")),
+        Command::Worktrees(args) => run::worktrees(args, colour),
         Command::Serve(_) => Err(unbuilt("serve", "serves the HTTP API and the web interface")),
         Command::Mcp(_) => Err(unbuilt("mcp", "serves the commands as an MCP server")),
         Command::Plan(args) => plan::plan(&args.shape.understood()?, args.json, colour, &run::history::Earlier),

@@ -40,7 +40,12 @@ fn shown(executor: &str) -> (&'static str, Vec<(&'static str, serde_json::Value)
         "process" => ("process", vec![("max_processes", 10.into()), ("output_format", "json".into())]),
         "worktree" => (
             "worktree",
-            vec![("branch_prefix", "dag/".into()), ("max_worktrees", 5.into()), ("auto_merge", false.into())],
+            vec![
+                ("branch_prefix", "dag/".into()),
+                ("max_worktrees", 5.into()),
+                ("auto_merge", false.into()),
+                ("on_conflict", serde_json::json!(["stop"])),
+            ],
         ),
         "task_tool" => ("task_tool", vec![("session_cli", "claude".into())]),
         _ => ("", Vec::new()),
@@ -57,6 +62,7 @@ fn candidates(configuration: &Configuration, adapters: &Adapters) -> Vec<Candida
     let program = |cli: &str| adapters.get(cli).map_or_else(|_| cli.to_owned(), |a| a.program().to_owned());
     let session = configuration.text(&["executors", "task_tool", "session_cli"]).unwrap_or("claude");
     registry::builtin(&Machine {
+        folder: &std::env::current_dir().unwrap_or_default(),
         has_program: &|word| programs::find(word).is_some(),
         agent_program: &program("claude"),
         session_program: &program(session),

@@ -135,6 +135,11 @@ pub fn counted(n: usize, thing: &str) -> String {
     if n == 1 { format!("1 {thing}") } else { format!("{} {thing}s", grouped(n as u64)) }
 }
 
+/// The same for a thing whose plural is irregular.
+pub fn counted_as(n: usize, one: &str, many: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{} {many}", grouped(n as u64)) }
+}
+
 /// An age on the command line: a number with `s`, `m`, `h` or `d`.
 pub fn age(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));

@@ -1,7 +1,7 @@
 //! Who may start now: one list of gates, each able to say why it said no. It does not know what tasks do; it counts
 //! live attempts by pool and looks at the pressure that is brought in.
 
-use raddle_kernel::{Pool, Run, TaskIx};
+use raddle_kernel::{Command, Pool, Run, TaskIx};
 
 /// A cap and the setting that bound it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,8 @@ impl Pressure {
 #[derive(Debug, Clone)]
 pub struct Admission {
     caps: Vec<Cap>,
+    /// A cap over some tasks of any pool, beside that of their pool.
+    also: Option<Also>,
     pressure: Option<Pressure>,
     /// Set when `stop` was asked: nothing starts any more.
     closed: bool,
@@ -50,7 +52,20 @@ pub struct Admission {
 impl Admission {
     /// One cap per pool of the graph, in the order of the pools. `adaptive` asks for the pressure gate.
     pub fn new(caps: Vec<Cap>, adaptive: bool) -> Self {
-        Admission { caps, pressure: adaptive.then(Pressure::default), closed: false }
+        Admission { caps, also: None, pressure: adaptive.then(Pressure::default), closed: false }
+    }
+
+    /// Counts these tasks together as well, whatever their pools.
+    pub fn also(mut self, cap: Cap, tasks: impl IntoIterator<Item = TaskIx>) -> Self {
+        let mut counts = Vec::new();
+        for task in tasks {
+            if counts.len() <= task.index() {
+                counts.resize(task.index() + 1, false);
+            }
+            counts[task.index()] = true;
+        }
+        self.also = Some(Also { cap, counts });
+        self
     }
 
     /// Lets nothing start any more.
@@ -68,6 +83,13 @@ impl Admission {
         if let Some(p) = &mut self.pressure {
             *p = pressure;
         }
+    }
+
+    /// Why this task may not start now although others of its pool might; `None` when it may.
+    pub fn objection_to(&self, run: &Run, task: TaskIx) -> Option<String> {
+        let also = self.also.as_ref().filter(|also| also.counts(task) && also.live(run) >= also.cap.value)?;
+        let Cap { value, of, bound_by } = &also.cap;
+        Some(format!("{} of at most {value} {of} are running ({bound_by})", also.live(run)))
     }
 
     /// Why nothing of the pool may start now; `None` when it may.
@@ -98,11 +120,38 @@ impl Admission {
             return None;
         }
         (0..run.graph().pools() as u8).map(Pool).find_map(|pool| {
-            let (_, task) = run.next_ready(pool, 0)?;
+            let (mut rank, mut task) = run.next_ready(pool, 0)?;
             if self.room(run, pool) == 0 || (self.pressure.is_some() && self.objection(run, pool).is_some()) {
                 return None;
             }
+            // Those that must wait for their own cap do not hold up the others of their pool.
+            if let Some(also) = self.also.as_ref().filter(|also| also.counts(task) && also.live(run) >= also.cap.value)
+            {
+                while also.counts(task) {
+                    (rank, task) = run.next_ready(pool, rank + 1)?;
+                }
+            }
             Some(task)
         })
+    }
+}
+
+/// See [`Admission::also`].
+#[derive(Debug, Clone)]
+struct Also {
+    cap: Cap,
+    counts: Vec<bool>,
+}
+
+impl Also {
+    fn counts(&self, task: TaskIx) -> bool {
+        self.counts.get(task.index()).is_some_and(|counts| *counts)
+    }
+
+    fn live(&self, run: &Run) -> u32 {
+        let live = run.outstanding().filter(|owed| match owed {
+            Command::Run { task, .. } | Command::Stop { task, .. } => self.counts(*task),
+        });
+        u32::try_from(live.count()).unwrap_or(u32::MAX)
     }
 }

@@ -49,6 +49,9 @@ pub struct AttemptSpec {
 pub struct Demands {
     /// The executor that the workflow names for the task (`worktree`, `task_tool` …); `None` is the kind's usual one.
     pub executor: Option<Arc<str>>,
+    /// Tasks of the run from whose files it starts, where the executor gives each task files of its own: the nearest
+    /// completed ones that it depends on, in the order of its dependencies.
+    pub files_of: Vec<Arc<str>>,
     /// How far apart from other attempts it must be.
     pub isolation: Isolation,
     /// What the operating system must hold its processes to; `None`: nothing is demanded.

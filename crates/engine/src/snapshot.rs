@@ -1,6 +1,7 @@
 //! What is written down with a run so that anybody can read it later without its workflow's surroundings: who the
 //! tasks were, how they hang together, under which options it ran. It does not know how to run anything.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use raddle_kernel::{Graph, GraphBuilder, OnDoubt, Pool, RetryPolicy, Strength, TaskIx, TaskSpec};
@@ -70,6 +71,29 @@ pub struct RunOptions {
     /// Slots of the pools that were used, for the efficiency.
     #[serde(skip_serializing_if = "is_zero")]
     pub slots: u32,
+    /// The repository of the tasks that have worktrees; `None` when no task has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worktrees: Option<WorktreeOptions>,
+}
+
+/// A repository as it was when the run began, and how branches are named in it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorktreeOptions {
+    /// What all its worktrees share, absolute (`.git` of an ordinary clone).
+    pub repository: String,
+    /// The top of the work tree that the run began in, absolute.
+    pub top: String,
+    /// The commit that was checked out there.
+    pub head: String,
+    /// The branch that was; `None` when HEAD was detached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
+    /// Beginning of the names of branches.
+    pub branch_prefix: String,
+    /// Programs that the configuration named for filters and merges, by key. No others are started later on.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub drivers: BTreeMap<String, String>,
 }
 
 fn is_zero(n: &u32) -> bool {

@@ -25,6 +25,7 @@ pub mod mcp;
 pub mod registry;
 pub mod tool_search;
 pub mod warden;
+pub mod worktree;
 
 pub use leftovers::end_leftovers;
 pub use local::{LocalConfig, LocalDispatcher};

@@ -14,6 +14,7 @@ use raddle_engine::admission::Pressure;
 use raddle_engine::attempt::{AttemptKey, AttemptSpec, Demands, Ended, Failure, Report, StopCause, Work};
 use raddle_engine::executor::Executor;
 use raddle_engine::ports::Dispatcher;
+use raddle_engine::task_program::WORKTREE;
 use raddle_engine::{FailureClass, Time};
 
 use crate::agent::Adapters;
@@ -29,6 +30,7 @@ use crate::servers::{ServerCommand, Servers};
 use crate::timers::Timers;
 use crate::verdict::Cut;
 use crate::workers::Workers;
+use crate::worktree::{Crew, Trees};
 
 /// TERM to KILL for attempts that the dispatcher ends of its own accord.
 const GRACE: Duration = Duration::from_secs(5);
@@ -41,7 +43,9 @@ const SIGNALS: u32 = 0;
 /// The epoll token of reports from registered executors.
 const REGISTERED: u32 = u32::MAX;
 /// Names of executors that need no registering.
-const OWN: &[&str] = &["process", "local"];
+const OWN: &[&str] = &["process", "local", WORKTREE];
+/// The one of worktrees, above all requests.
+const WORKTREES: u32 = 1 << 16;
 
 /// What the dispatcher must be told.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +59,8 @@ pub struct LocalConfig {
     /// Whether SIGINT, SIGTERM and SIGHUP come as reports. They are blocked then, from the making of the dispatcher
     /// on; threads that exist before it must block them too.
     pub signals: bool,
+    /// Where attempts get work trees of their own; `None`: those that want one are refused.
+    pub worktrees: Option<Trees>,
 }
 
 /// Performs attempts as processes of this machine. Must stay on the thread on which it was made: children die with
@@ -89,6 +95,7 @@ struct Desk {
     servers: Servers,
     workers: Workers,
     code_tools: CodeToolDesk,
+    crew: Option<Crew>,
     reports: Vec<Report>,
     cuts: Vec<(AttemptKey, Cut)>,
     ready: Vec<u32>,
@@ -122,6 +129,10 @@ impl LocalDispatcher {
         }
         let registered = Registered::new()?;
         supervisor.watch(registered.fd(), REGISTERED)?;
+        let crew = config.worktrees.map(Crew::new).transpose()?;
+        if let Some(crew) = &crew {
+            supervisor.watch(crew.fd(), WORKTREES)?;
+        }
         let adapters = match config.adapters {
             Some(adapters) => adapters,
             None => Adapters::new(&BTreeMap::new()).expect("the built-in adapters are sound"),
@@ -133,6 +144,7 @@ impl LocalDispatcher {
                 servers: Servers::new(config.servers),
                 workers: Workers::new(config.worker_argv),
                 code_tools: CodeToolDesk::default(),
+                crew,
                 reports: Vec::new(),
                 cuts: Vec::new(),
                 ready: Vec::new(),
@@ -180,6 +192,16 @@ impl LocalDispatcher {
             return self.registered.start(name, spec);
         }
         refuse_unmet(&spec.demands)?;
+        if spec.demands.executor.as_deref() == Some(WORKTREE) {
+            match &mut self.desk.crew {
+                Some(crew) if crew.has(spec.key) => {}
+                Some(crew) => {
+                    crew.prepare(spec);
+                    return Ok(());
+                }
+                None => return Err(Failure::new(FailureClass::Permission, "worktrees are not available here")),
+            }
+        }
         let run_dir = self.run_dir(&spec.run_dir)?;
         let (environment, block, supervisor) = (&self.environment, &mut self.block, &mut self.supervisor);
         let means = Means { environment, block, supervisor };
@@ -222,6 +244,10 @@ impl LocalDispatcher {
             self.cut(key, cut, GRACE);
         }
         for token in std::mem::take(&mut self.desk.ready) {
+            if token == WORKTREES {
+                self.collect();
+                continue;
+            }
             let reports = &mut self.desk.reports;
             match (token, &mut self.signals, &mut self.control) {
                 (SIGNALS, Some(signals), _) => signals.read(reports),
@@ -245,7 +271,18 @@ impl LocalDispatcher {
         }
     }
 
+    /// Starts the attempts whose work trees have been made.
+    fn collect(&mut self) {
+        let Some(crew) = &mut self.desk.crew else { return };
+        for spec in crew.collect(&mut self.desk.reports) {
+            self.start(spec);
+        }
+    }
+
     fn cut(&mut self, key: AttemptKey, cut: Cut, grace: Duration) {
+        if self.desk.crew.as_mut().is_some_and(|crew| crew.cut(key, cut)) {
+            return;
+        }
         if let Some(running) = self.desk.attempts.get_mut(&key) {
             running.cut.get_or_insert(cut);
             self.supervisor.end(running.child, grace);
@@ -262,7 +299,7 @@ impl Dispatcher for LocalDispatcher {
     fn start(&mut self, spec: AttemptSpec) {
         if let Err(failure) = self.begin(&spec) {
             let ended = Ended { key: spec.key, epoch: spec.epoch, result: Err(failure), usage: None, session: None };
-            self.desk.reports.push(Report::Ended(ended));
+            self.desk.tell(ended);
         }
     }
 
@@ -320,6 +357,15 @@ impl Drop for LocalDispatcher {
 }
 
 impl Desk {
+    /// Reports an end; of an attempt with a work tree when what it left is committed.
+    fn tell(&mut self, ended: Ended) {
+        let ended = match &mut self.crew {
+            Some(crew) => crew.ended(ended),
+            None => Some(ended),
+        };
+        self.reports.extend(ended.map(Report::Ended));
+    }
+
     fn next_alarm(&mut self) -> Option<Instant> {
         let attempts = &self.attempts;
         self.alarms.drop_while(|alarm| {
@@ -378,6 +424,11 @@ impl Listener<Owner> for Desk {
             Owner::Attempt(key) => {
                 if let Some(running) = self.attempts.remove(&key) {
                     running.attempt.conclude(exit, running.cut, &mut self.reports);
+                    // The end is what it says last.
+                    match self.reports.pop() {
+                        Some(Report::Ended(ended)) => self.tell(ended),
+                        other => self.reports.extend(other),
+                    }
                 }
             }
             Owner::Server(index) => self.servers.gone(index, exit),

@@ -1,13 +1,19 @@
 //! The executors that are built in, each a row: what it can do, and what must be there for it. It does not know how
 //! they perform tasks, nor the configuration.
 
+use std::path::Path;
+
 use raddle_engine::executor::Capabilities;
 use raddle_engine::select::Candidate;
+
+use crate::worktree::Repository;
 
 /// How the registry looks at the machine.
 pub struct Machine<'a> {
     /// Whether a program can be found by this command word.
     pub has_program: &'a dyn Fn(&str) -> bool,
+    /// The folder that a run would begin in.
+    pub folder: &'a Path,
     /// The program of the agent CLI that performs agent tasks by default.
     pub agent_program: &'a str,
     /// The program of the agent CLI whose session hosts tasks.
@@ -21,7 +27,7 @@ type Row = (Capabilities, fn(&Machine<'_>) -> Option<String>);
 fn rows() -> Vec<Row> {
     vec![
         (process(), |here| missing(here, here.agent_program)),
-        (worktree(), |_| Some(NOT_BUILT.to_owned())),
+        (worktree(), no_worktrees),
         (task_tool(), |_| Some(NOT_BUILT.to_owned())),
         (local(), |_| None),
     ]
@@ -41,6 +47,10 @@ pub fn for_agents(candidates: &[Candidate]) -> Vec<Candidate> {
     candidates.iter().filter(of_agents).cloned().collect()
 }
 
+fn no_worktrees(here: &Machine<'_>) -> Option<String> {
+    Repository::is_usable(here.folder).err().map(|trouble| trouble.to_string())
+}
+
 fn missing(here: &Machine<'_>, program: &str) -> Option<String> {
     (!(here.has_program)(program)).then(|| format!("`{program}` is not on the PATH"))
 }
@@ -56,6 +66,7 @@ fn process() -> Capabilities {
 
 fn worktree() -> Capabilities {
     Capabilities {
+        performs: &["agent", "shell"],
         practical_max: 10,
         isolation: "file + branch",
         output_format: "JSON file",

@@ -23,6 +23,9 @@ pub struct Caps {
     pub local: Cap,
     /// Calls of tools.
     pub tool: Cap,
+    /// Tasks with worktrees, which count as agent or shell tasks too; absent where no task has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worktree: Option<Cap>,
 }
 
 impl ParallelismLevel {
@@ -42,11 +45,13 @@ impl ParallelismLevel {
 pub fn caps(workflow: &Workflow, settings: &Settings) -> Caps {
     let pool = Cap { value: settings.max_processes, bound_by: "executors.process.max_processes" };
     let local = Cap { value: settings.max_local, bound_by: "dag_execution.max_local" };
+    let worktree = Cap { value: settings.max_worktrees.max(1), bound_by: "executors.worktree.max_worktrees" };
+    let worktree = workflow.tasks.iter().any(|task| task.executor == "worktree").then_some(worktree);
     if settings.lift_caps {
         // Tools have no executor that could limit them: all of them may be called at once.
         let tools = workflow.tasks.iter().filter(|task| matches!(task.kind, TaskKind::Tool(_))).count();
         let tool = Cap { value: u32::try_from(tools).unwrap_or(u32::MAX).max(1), bound_by: "--parallel" };
-        return Caps { agent: pool, local, tool };
+        return Caps { agent: pool, local, tool, worktree };
     }
     let mut shared = Vec::new();
     if workflow.mode == ExecutionMode::Sequential {
@@ -69,5 +74,5 @@ pub fn caps(workflow: &Workflow, settings: &Settings) -> Caps {
     // What is configured counts agents and tools; who types the flag means every kind.
     let flag = settings.max_parallel_flag.map(|value| Cap { value, bound_by: "--max-parallel" });
     let local = flag.filter(|flag| flag.value < local.value).unwrap_or(local);
-    Caps { agent: smallest(&[&most, &pool]), local: smallest(&[&local]), tool: smallest(&[&most]) }
+    Caps { agent: smallest(&[&most, &pool]), local: smallest(&[&local]), tool: smallest(&[&most]), worktree }
 }

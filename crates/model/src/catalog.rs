@@ -50,6 +50,8 @@ pub struct Settings {
     pub max_local: u32,
     /// `[executors.process] max_processes`, 10 by default.
     pub max_processes: u32,
+    /// `[executors.worktree] max_worktrees`, 5 by default.
+    pub max_worktrees: u32,
     /// `--max-parallel`, over everything configured.
     pub max_parallel_flag: Option<u32>,
     /// `--parallel`: lift every configured cap to what the executors allow.
@@ -58,7 +60,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { max_parallelism: 13, max_local: 4, max_processes: 10, max_parallel_flag: None, lift_caps: false }
+        Settings {
+            max_parallelism: 13,
+            max_local: 4,
+            max_processes: 10,
+            max_worktrees: 5,
+            max_parallel_flag: None,
+            lift_caps: false,
+        }
     }
 }
 

@@ -240,10 +240,14 @@ fn makespan(workflow: &Workflow, durations: &[Option<u64>], path: &CriticalPath,
     let work = |task: TaskIndex| durations[task as usize].unwrap_or(0);
     // The longest task of a set, or its work spread over the slots of its pools, whichever is longer.
     let bound = |set: &[TaskIndex]| {
-        let mut pools = [(0u64, 1u64); 3];
+        let mut pools = [(0u64, 1u64); 4];
         for task in set {
             let (n, slots) = pool(&workflow.tasks[*task as usize], caps);
             pools[n] = (pools[n].0 + work(*task), slots);
+            if let Some(cap) = caps.worktree.as_ref().filter(|_| workflow.tasks[*task as usize].executor == "worktree")
+            {
+                pools[3] = (pools[3].0 + work(*task), u64::from(cap.value));
+            }
         }
         let spread = pools.iter().map(|(sum, slots)| sum.div_ceil(*slots)).max().unwrap_or(0);
         spread.max(set.iter().map(|task| work(*task)).max().unwrap_or(0))

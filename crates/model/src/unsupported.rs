@@ -48,7 +48,6 @@ const VALUES: &[(Place, &str, &str)] = &[
     (Task, "on_exhausted", "…"),
     (Task, "on_doubt", "compensate"),
     (Task, "isolation", "container"),
-    (Task, "executor", "worktree"),
     (Task, "executor", "task_tool"),
 ];
 

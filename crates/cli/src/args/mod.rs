@@ -3,6 +3,7 @@
 mod inspect;
 mod run;
 mod shape;
+mod worktrees;
 
 use std::ffi::OsString;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 pub use inspect::*;
 pub use run::*;
 pub use shape::*;
+pub use worktrees::*;
 
 /// Runs DAGs of AI-agent work: agent CLIs, MCP tools, sandboxed TypeScript and shell, durably.
 ///
@@ -95,8 +97,11 @@ pub enum Command {
         raddle perm explain workflow.yaml build 'Read(src/main.rs)'\n  \
         raddle perm explain workflow.yaml build 'Bash(cargo test)' --json")]
     Perm(PermArgs),
-    /// List, merge and prune the worktrees of runs (not built yet).
-    Worktrees(UnbuiltArgs),
+    /// List, merge and prune what tasks with worktrees have left.
+    #[command(
+        after_help = "Examples:\n  raddle worktrees list\n  raddle worktrees merge last --into main\n  raddle worktrees prune"
+    )]
+    Worktrees(WorktreesArgs),
     /// Serve the HTTP API and the web interface (not built yet).
     Serve(UnbuiltArgs),
     /// Serve this program's commands as an MCP server (not built yet).

@@ -39,7 +39,9 @@ pub(super) fn told(plan: &Plan<'_>) -> String {
     let length = if path.length_ms > 0 { format!("  ({})", duration(path.length_ms)) } else { String::new() };
     let _ = writeln!(text, "\ncritical path  {}{length}", names.join(" -> "));
     let caps = [("agent", &plan.caps.agent), ("local", &plan.caps.local), ("tool", &plan.caps.tool)];
-    let caps = caps.map(|(kind, Cap { value, bound_by })| format!("{kind:5} {value:>4}  (bound by {bound_by})"));
+    let caps = caps.into_iter().chain(plan.caps.worktree.iter().map(|cap| ("worktree", cap)));
+    let caps: Vec<String> =
+        caps.map(|(kind, Cap { value, bound_by })| format!("{kind:5} {value:>4}  (bound by {bound_by})")).collect();
     let _ = writeln!(text, "at once        {}", caps.join("\n               "));
     let forecast = &plan.forecast;
     let unknown = || match &forecast.reason {

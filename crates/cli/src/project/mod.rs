@@ -18,6 +18,7 @@ use crate::config::{Configuration, Surroundings, Value};
 use crate::exit::Exit;
 use crate::problem::Problem;
 use crate::report;
+use crate::run::branches::WorktreeSettings;
 use crate::terminal::{self, Colour};
 use crate::{executors, places};
 
@@ -28,6 +29,8 @@ pub struct Project {
     pub catalog: Catalog,
     /// The agent CLIs, built in and configured.
     pub adapters: Adapters,
+    /// `[executors.worktree]`.
+    pub worktrees: WorktreeSettings,
     /// Things that were left out, in words: a broken `.mcp.json`, an agent file without a name.
     pub notes: Vec<String>,
 }
@@ -71,7 +74,8 @@ pub fn load(base_dir: &Path, shape: &Shape, colour: Colour) -> Result<Project, P
         models,
         settings: settings(&configuration, shape),
     };
-    Ok(Project { catalog, adapters, notes })
+    let worktrees = WorktreeSettings::of(&configuration)?;
+    Ok(Project { catalog, adapters, worktrees, notes })
 }
 
 /// `[clis.*]` as the adapters want it.
@@ -99,6 +103,7 @@ pub fn settings(configuration: &Configuration, shape: &Shape) -> Settings {
         max_parallelism: configuration.count(&["dag_execution", "max_parallelism"], 13).0,
         max_local: max_local(configuration),
         max_processes: configuration.count(&["executors", "process", "max_processes"], 10).0,
+        max_worktrees: configuration.count(&["executors", "worktree", "max_worktrees"], 5).0,
         max_parallel_flag: shape.max_parallel,
         lift_caps: shape.lift_caps,
     }

@@ -95,6 +95,9 @@ fn task_entry(view: &RunView, task: TaskIx, live: bool, end: Time, load: Load<'_
         }),
         "usage": usage_entry(view.usage(task)),
     });
+    if let Some(branch) = super::branches::branch_of(view, task) {
+        entry["branch"] = branch.into();
+    }
     if let Some((class, message)) = &detail.error
         && state.result() != Some("success")
     {

@@ -386,13 +386,17 @@ fn waiting_for(view: &RunView, task: TaskIx) -> String {
     if !open.is_empty() {
         return format!("{id} waits for {}.", open.join(", "));
     }
-    let of_kind = |kinds: &[String], t: TaskIx| kinds.contains(&view.snapshot.tasks[t.index()].kind);
+    let of_kind = |kinds: &[String], t: TaskIx| {
+        let record = &view.snapshot.tasks[t.index()];
+        kinds.contains(&record.kind) || kinds.contains(&record.executor)
+    };
     let live = |kinds: &[String]| {
         let tasks = (0..view.tasks.len() as u32).map(TaskIx);
         tasks.filter(|t| of_kind(kinds, *t) && matches!(view.run.state(*t), TaskState::Running { .. })).count() as u32
     };
-    match view.snapshot.caps.iter().find(|cap| of_kind(&cap.kinds, task)) {
-        Some(cap) if live(&cap.kinds) >= cap.value => format!(
+    let full = |cap: &&raddle_engine::snapshot::CapRecord| of_kind(&cap.kinds, task) && live(&cap.kinds) >= cap.value;
+    match view.snapshot.caps.iter().find(full) {
+        Some(cap) => format!(
             "{id} could start, but {} of at most {} {} tasks are running ({}).",
             live(&cap.kinds),
             cap.value,

@@ -1,6 +1,7 @@
 //! The commands that need an engine or a journal, one function each. It does not know the command line beyond its
 //! argument types.
 
+pub mod branches;
 mod closing;
 mod document;
 mod events;
@@ -13,6 +14,7 @@ mod resume;
 mod start;
 mod stop;
 mod store;
+mod worktrees;
 
 use std::io::Read;
 use std::path::Path;
@@ -27,6 +29,7 @@ pub use look::{checkpoint, gc, logs, ps, show, trace, watch, why};
 pub use resume::{resume, retry, skip};
 pub use start::run;
 pub use stop::stop;
+pub use worktrees::worktrees;
 
 /// Becomes a process that may host an engine, with a warden that outlives it, and hosts one. Detached, the caller gets
 /// the run's id as soon as other commands can find the run.

@@ -8,7 +8,7 @@ use raddle_model::workflow::Workflow;
 use serde_json::{Map, Value};
 
 use super::host::Launch;
-use super::{history, resume, store};
+use super::{branches, history, resume, store};
 use crate::args::{RunArgs, Shape};
 use crate::exit::Exit;
 use crate::problem::Problem;
@@ -44,6 +44,10 @@ fn prepare(shape: &Shape, args: &RunArgs, colour: Colour) -> Result<Launch, Prob
     }
     let inputs = inputs(&workflow, args)?;
     let work_dir = std::env::current_dir().map_err(|e| Problem::io("find the current folder", &e))?;
+    let worktrees = match args.simulate {
+        true => None,
+        false => branches::repository(&workflow, &work_dir, &loaded.project.worktrees)?,
+    };
     let options = RunOptions {
         mode: shape.mode.map(|m| mode_word(m).to_owned()),
         parallelism: shape.parallelism.map(|p| level_word(p).to_owned()),
@@ -55,6 +59,7 @@ fn prepare(shape: &Shape, args: &RunArgs, colour: Colour) -> Result<Launch, Prob
         from: args.from.clone(),
         work_dir: work_dir.to_string_lossy().into_owned(),
         slots: 0,
+        worktrees,
     };
     Ok(Launch::new(store::home()?, workflow, loaded, inputs, options, args.report.clone(), shape.strict))
 }

@@ -20,7 +20,12 @@ const MEANINGS: &[(&str, &str, &str)] = &[
     ("executors.process.output_format", "json", "How agent CLIs are read"),
     ("executors.worktree.branch_prefix", "dag/", "Beginning of the names of branches"),
     ("executors.worktree.max_worktrees", "5", "Worktrees at once"),
-    ("executors.worktree.auto_merge", "false", "Merge by itself"),
+    ("executors.worktree.auto_merge", "false", "Merge the branches when the run has succeeded"),
+    (
+        "executors.worktree.on_conflict",
+        "stop",
+        "What becomes of files that do not merge: `stop`, `ours`, `theirs`, each with `:PATTERN` for some paths only",
+    ),
     ("executors.task_tool.session_cli", "claude", "The CLI whose session hosts tasks"),
     ("clis.*.like", "", "Called as the built-in CLI of that name"),
     ("clis.*.command", "", "Program and first arguments"),

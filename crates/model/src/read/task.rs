@@ -301,8 +301,13 @@ fn other(entry: &Entry<'_>, kind: Option<Kind>, names: &Names<'_>, draft: &mut D
 }
 
 fn executor(kind: Option<Kind>, node: &Node<'_>, cx: &mut Reading<'_, '_>) -> Option<String> {
-    if matches!(kind, Some(Kind::Tool | Kind::Code | Kind::Shell)) {
-        return fields::choice("executor", node, &[("local", "local")], &mut cx.sink).map(str::to_owned);
+    let own: &[(&str, &str)] = match kind {
+        Some(Kind::Tool | Kind::Code) => &[("local", "local")],
+        Some(Kind::Shell) => &[("local", "local"), ("worktree", "worktree")],
+        _ => &[],
+    };
+    if !own.is_empty() {
+        return fields::choice("executor", node, own, &mut cx.sink).map(str::to_owned);
     }
     header::executor(node, cx.catalog, &mut cx.sink)
 }
