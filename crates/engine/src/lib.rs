@@ -8,6 +8,7 @@ pub mod executor;
 pub mod fact;
 pub mod grants;
 pub mod outputs;
+pub mod own_files;
 pub mod ports;
 pub mod program;
 pub mod select;

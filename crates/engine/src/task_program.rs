@@ -19,6 +19,7 @@ use crate::attempt::{
     AttemptKey, AttemptSpec, CodeWork, CostIs, Demands, Failure, Fixed, ProcessWork, RawOutput, ToolWork, Usage, Work,
 };
 use crate::grants;
+use crate::own_files;
 use crate::program::{Context, Program};
 
 /// Agent tasks.
@@ -27,9 +28,6 @@ pub const AGENT: Pool = Pool(0);
 pub const LOCAL: Pool = Pool(1);
 /// Tool tasks.
 pub const TOOL: Pool = Pool(2);
-
-/// The executor that gives each task a work tree and a branch of its own.
-pub const WORKTREE: &str = "worktree";
 
 /// Where a run happens.
 #[derive(Debug, Clone)]
@@ -88,25 +86,6 @@ impl TaskProgram {
 
     fn task(&self, task: TaskIx) -> &Task {
         &self.workflow.tasks[task.index()]
-    }
-
-    /// The nearest completed tasks with files of their own among those that a task hangs on, past tasks without.
-    fn files_of(&self, task: TaskIx, context: &Context<'_>) -> Vec<Arc<str>> {
-        let (mut found, mut seen) = (Vec::new(), vec![false; self.workflow.tasks.len()]);
-        let mut open: Vec<u32> = self.task(task).depends_on.iter().rev().map(|d| d.task).collect();
-        while let Some(next) = open.pop() {
-            let before = self.task(TaskIx(next));
-            if std::mem::replace(&mut seen[next as usize], true) {
-                continue;
-            }
-            let completed = context.run.state(TaskIx(next)).phase() == Phase::Completed;
-            if completed && before.executor == WORKTREE {
-                found.push(before.id.as_str().into());
-            } else {
-                open.extend(before.depends_on.iter().rev().map(|d| d.task));
-            }
-        }
-        found
     }
 
     // ---- resolving ----

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use raddle_engine::admission::Pressure;
 use raddle_engine::attempt::{AttemptKey, AttemptSpec, Demands, Ended, Failure, Report, StopCause, Work};
 use raddle_engine::executor::Executor;
+use raddle_engine::own_files::WORKTREE;
 use raddle_engine::ports::Dispatcher;
-use raddle_engine::task_program::WORKTREE;
 use raddle_engine::{FailureClass, Time};
 
 use crate::agent::Adapters;

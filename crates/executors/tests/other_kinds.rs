@@ -76,7 +76,7 @@ fn bench() -> Bench {
         worker_argv: vec![own, "worker".to_owned()],
         adapters: Some(Adapters::new(&clis).unwrap()),
         servers: BTreeMap::from([("s".to_owned(), server)]),
-        signals: false,
+        ..LocalConfig::default()
     })
 }
 

@@ -3,12 +3,14 @@
 
 use std::path::Path;
 
-use raddle_engine::TaskIx;
+use raddle_engine::admission::{Admission, Cap};
+use raddle_engine::own_files::WORKTREE;
 use raddle_engine::snapshot::WorktreeOptions;
-use raddle_engine::task_program::WORKTREE;
 use raddle_engine::view::RunView;
+use raddle_engine::{Ending, Outcome, TaskIx};
 use raddle_executors::worktree::{Landing, Policies, Repository, Trees, Trouble, branch_name};
 use raddle_kernel::TaskState;
+use raddle_model::caps::Caps;
 use raddle_model::workflow::Workflow;
 use serde_json::{Value, json};
 
@@ -107,6 +109,66 @@ pub fn land(view: &RunView, into: Option<&str>, policies: &Policies) -> Result<L
     let branch = |task: TaskIx| Some((view.snapshot.tasks[task.index()].id.clone(), branch_of(view, task)?));
     let branches: Vec<(String, String)> = tasks.into_iter().filter_map(branch).collect();
     Repository::open(options, None).land(&branches, into, policies, run).map_err(|trouble| trouble_of(&trouble))
+}
+
+/// The cap of tasks with worktrees, which count as agent or shell tasks, and together once more.
+pub fn cap(caps: &Caps) -> Option<Cap> {
+    let cap = caps.worktree.as_ref()?;
+    Some(Cap { value: cap.value, bound_by: cap.bound_by.to_owned(), of: "tasks with worktrees" })
+}
+
+/// Admission that keeps to it.
+pub fn also(admission: Admission, workflow: &Workflow, caps: &Caps) -> Admission {
+    let Some(cap) = cap(caps) else { return admission };
+    let tasks = (0u32..).zip(&workflow.tasks).filter(|(_, task)| task.executor == WORKTREE);
+    admission.also(cap, tasks.map(|(i, _)| TaskIx(i)))
+}
+
+/// What came of merging by itself; `None` when it was not asked for or the run did not go well.
+pub struct Merged {
+    run: String,
+    result: Option<Result<Landing, Problem>>,
+}
+
+/// Merges the branches of a run that has gone well, where that is asked for.
+pub fn after(view: &RunView, ending: Ending, settings: &WorktreeSettings) -> Merged {
+    let went_well = matches!(ending, Ending::Finished(Outcome::Succeeded | Outcome::Degraded));
+    let is_wanted = settings.auto_merge && went_well && view.snapshot.options.worktrees.is_some();
+    Merged { run: view.chapter.run.clone(), result: is_wanted.then(|| land(view, None, &settings.on_conflict)) }
+}
+
+impl Merged {
+    /// What was asked for did not come about when it was not merged, however well the tasks did.
+    pub fn exit(&self, of_the_run: Exit) -> Exit {
+        match (&self.result, of_the_run) {
+            (Some(Ok(landing)), exit) if landing.conflict.is_none() => exit,
+            (Some(_), Exit::Success | Exit::Degraded) => Exit::Failed,
+            (_, exit) => exit,
+        }
+    }
+
+    /// As `merge` of the run's document.
+    pub fn add_to(&self, document: &mut Value) {
+        match &self.result {
+            None => {}
+            Some(Ok(landing)) => document["merge"] = landing_document(&self.run, landing),
+            Some(Err(problem)) => document["merge"] = json!({ "error": problem.message }),
+        }
+    }
+
+    /// In words.
+    pub fn tell(&self, quiet: bool) {
+        let run = &self.run;
+        match &self.result {
+            None => {}
+            Some(Ok(landing)) if quiet && landing.conflict.is_none() => {}
+            Some(Ok(landing)) => terminal::tell(&landing_words(run, landing)),
+            Some(Err(problem)) => terminal::tell(&format!(
+                "the branches were not merged: {}\n  to try it again:  raddle worktrees merge {run}\n",
+                terminal::harmless_lines(&problem.message)
+            )),
+        }
+    }
 }
 
 /// Trouble in a person's words, with the exit code that follows.

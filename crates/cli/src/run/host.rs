@@ -8,13 +8,14 @@ use std::sync::Arc;
 use raddle_engine::admission::{Admission, Cap};
 use raddle_engine::attempt::Session;
 use raddle_engine::fact::{Chapter, Record};
+use raddle_engine::own_files::WORKTREE;
 use raddle_engine::ports::{Clock, Dispatcher, Journal};
 use raddle_engine::snapshot::{CapRecord, RunOptions, Snapshot};
-use raddle_engine::task_program::{Place, TaskProgram, WORKTREE};
+use raddle_engine::task_program::{Place, TaskProgram};
 use raddle_engine::view::RunView;
-use raddle_engine::{Ending, Engine, Outcome, TaskIx};
+use raddle_engine::{Ending, Engine, TaskIx};
 use raddle_executors::warden::Leash;
-use raddle_executors::worktree::Landing;
+use raddle_executors::worktree::Trees;
 use raddle_executors::{LocalConfig, LocalDispatcher, ServerCommand};
 use raddle_journal::{Home, RunId, SqliteJournal};
 use raddle_kernel::TaskState;
@@ -150,15 +151,7 @@ impl Launch {
 
     fn admission(&self) -> Admission {
         let admission = Admission::new(self.admission_caps(), self.mode() == ExecutionMode::Adaptive);
-        let Some(cap) = self.worktree_cap() else { return admission };
-        let tasks = (0u32..).zip(&self.workflow.tasks).filter(|(_, task)| task.executor == WORKTREE);
-        admission.also(cap, tasks.map(|(i, _)| TaskIx(i)))
-    }
-
-    /// Tasks with worktrees count as agent or shell tasks, and together once more.
-    fn worktree_cap(&self) -> Option<Cap> {
-        let cap = self.caps.worktree.as_ref()?;
-        Some(Cap { value: cap.value, bound_by: cap.bound_by.to_owned(), of: "tasks with worktrees" })
+        branches::also(admission, &self.workflow, &self.caps)
     }
 
     /// One cap per pool, in the order of the pools.
@@ -187,7 +180,7 @@ impl Launch {
         };
         let caps = self.admission_caps().into_iter().zip(kinds).map(record);
         // Found by the executor's name, whatever the kind.
-        let worktrees = self.worktree_cap().map(|cap| record((cap, &&[WORKTREE][..])));
+        let worktrees = branches::cap(&self.caps).map(|cap| record((cap, &&[WORKTREE][..])));
         caps.chain(worktrees).collect()
     }
 
@@ -228,7 +221,7 @@ impl Launch {
         )
     }
 
-    fn dispatcher(&self, run: &str, run_dir: &Path) -> Result<Performer, Problem> {
+    fn dispatcher(&self, worktrees: Option<Trees>, run_dir: &Path) -> Result<Performer, Problem> {
         if self.options.simulate {
             return Ok(Performer::Simulated(Vec::new()));
         }
@@ -238,12 +231,7 @@ impl Launch {
             adapters: Some(self.project.adapters.clone()),
             servers: servers.collect(),
             signals: true,
-            worktrees: branches::trees(
-                self.options.worktrees.as_ref(),
-                run,
-                run_dir,
-                &self.project.worktrees.on_conflict,
-            ),
+            worktrees,
         };
         let wrong = |e: std::io::Error| Problem::io("prepare this process for running tasks", &e);
         let mut local = LocalDispatcher::new(config).map_err(wrong)?;
@@ -303,12 +291,9 @@ impl Launch {
         super::hold(&leash, &run_dir)?;
         let mut program = self.program(&id);
         let on_conflict = &self.project.worktrees.on_conflict;
-        if before.is_some()
-            && let Some(trees) = branches::trees(self.options.worktrees.as_ref(), id.as_str(), &run_dir, on_conflict)
-        {
-            branches::commit_leftovers(&trees);
-        }
-        let mut performer = self.dispatcher(id.as_str(), &run_dir)?;
+        let trees = branches::trees(self.options.worktrees.as_ref(), id.as_str(), &run_dir, on_conflict);
+        trees.iter().filter(|_| before.is_some()).for_each(branches::commit_leftovers);
+        let mut performer = self.dispatcher(trees, &run_dir)?;
         let mut clock = SystemClock::default();
         let mut reporter = Reporter::new(&self.report, self.scene(&id), leash.take_report())?;
         let admission = self.admission();
@@ -441,14 +426,6 @@ impl Launch {
         Ok(())
     }
 
-    /// Merges the branches of a run that has gone well, where that was asked for.
-    fn merge_after(&self, view: &RunView, ending: Ending) -> Option<Result<Landing, Problem>> {
-        let went_well = matches!(ending, Ending::Finished(Outcome::Succeeded | Outcome::Degraded));
-        let settings = Some(&self.project.worktrees).filter(|s| s.auto_merge && went_well)?;
-        self.options.worktrees.as_ref()?;
-        Some(branches::land(view, None, &settings.on_conflict))
-    }
-
     fn conclude(
         &self,
         id: &RunId,
@@ -458,24 +435,14 @@ impl Launch {
     ) -> Result<Exit, Problem> {
         let view = reporter.view().expect("a driven run has begun");
         let load = |output: &_| journal.load(output);
-        let merged = self.merge_after(view, ending);
-        let exit = match (exit_of(view, ending, self.strict), &merged) {
-            // What was asked for did not come about, however well the tasks did.
-            (Exit::Success | Exit::Degraded, Some(Ok(landing))) if landing.conflict.is_some() => Exit::Failed,
-            (Exit::Success | Exit::Degraded, Some(Err(_))) => Exit::Failed,
-            (exit, _) => exit,
-        };
+        let merged = branches::after(view, ending, &self.project.worktrees);
+        let exit = merged.exit(exit_of(view, ending, self.strict));
         if self.report.json || self.report.events.as_deref() != Some("-") {
             let outputs = declared_outputs(view, &load)?;
             if self.report.json {
                 let document = document::run_document(view, outputs, false, store::now(), &load);
                 let mut document = document.map_err(|e| journal_problem(id.as_str(), &e))?;
-                if let Some(merged) = &merged {
-                    document["merge"] = match merged {
-                        Ok(landing) => branches::landing_document(id.as_str(), landing),
-                        Err(problem) => serde_json::json!({ "error": problem.message }),
-                    };
-                }
+                merged.add_to(&mut document);
                 print_json(&document)?;
             } else if !self.report.quiet {
                 print_outputs(view, outputs)?;
@@ -484,15 +451,7 @@ impl Launch {
         if !self.report.quiet || matches!(exit, Exit::Refused) {
             terminal::tell(&summary(view, ending, exit));
         }
-        match &merged {
-            None => {}
-            Some(Ok(landing)) if self.report.quiet && landing.conflict.is_none() => {}
-            Some(Ok(landing)) => terminal::tell(&branches::landing_words(id.as_str(), landing)),
-            Some(Err(problem)) => terminal::tell(&format!(
-                "the branches were not merged: {}\n  to try it again:  raddle worktrees merge {id}\n",
-                terminal::harmless_lines(&problem.message)
-            )),
-        }
+        merged.tell(self.report.quiet);
         if let Some(error) = &reporter.broken {
             terminal::tell(&format!("warning: events could not all be written: {error}\n"));
         }

@@ -43,7 +43,8 @@ const RUN: Fields = &[
     ("tasks.ID.level", "Longest distance from a root, from 0"),
     ("tasks.ID.attempts", "How many there were"),
     ("tasks.ID.retries", "Executions that followed a failure; what a crash interrupted is no retry"),
-    ("tasks.ID.executor", "`local`, `process`"),
+    ("tasks.ID.executor", "`local`, `process`, `worktree`"),
+    ("tasks.ID.branch", "The branch of a task with a worktree; absent for others and before the first attempt"),
     ("tasks.ID.agent", "Name of the agent"),
     ("tasks.ID.model", "Its model as it was written"),
     ("tasks.ID.blocked_by", "The task that failed, however far up"),
@@ -97,6 +98,8 @@ const PLAN: Fields = &[
     ("caps.local.bound_by", ""),
     ("caps.tool.value", "Tool calls at once"),
     ("caps.tool.bound_by", ""),
+    ("caps.worktree.value", "Tasks with worktrees at once; `worktree` is absent where no task has one"),
+    ("caps.worktree.bound_by", ""),
     ("forecast.duration_ms", "The least time that critical path and caps allow; null when it is unknown"),
     ("forecast.cost_usd", "Null when it is unknown"),
     ("forecast.reason", "Why something is unknown"),
@@ -143,6 +146,46 @@ const PS: Fields = &[
     ("[].tasks_done", "Tasks that have settled"),
     ("[].tasks_total", ""),
     ("[].reason", "Why it is quarantined"),
+];
+
+const WORKTREES: Fields = &[
+    ("worktrees[].run", "The run's id"),
+    ("worktrees[].task", "The task"),
+    ("worktrees[].attempt", "The attempt, from 1"),
+    ("worktrees[].branch", "The branch; one that ends in `+N` holds what an earlier attempt left"),
+    (
+        "worktrees[].state",
+        "`live` (an attempt is at work there), `leftover` (a work tree is still there), `merged`, `unmerged`, `lost` (the \
+         branch is gone, the work tree is not), `unreachable` (the repository does not answer)",
+    ),
+    ("worktrees[].merged_into", "A branch of yours that has its commits; null without one"),
+    ("worktrees[].base", "The commit that it started from"),
+    ("worktrees[].tip", "The commit that it is at"),
+    ("worktrees[].folder", "The work tree; null when everything in it is committed and it is gone"),
+    ("worktrees[].repository", "The repository"),
+];
+
+const MERGE: Fields = &[
+    ("run", "The run's id"),
+    ("into", "The branch that was merged into"),
+    ("before", "The commit that it was at"),
+    ("after", "The commit that it is at"),
+    ("merged[].task", "The task"),
+    ("merged[].branch", "Its branch"),
+    ("merged[].commit", "The merge"),
+    ("nothing_to_merge", "Branches that were part of it already"),
+    ("conflict", "Null, or `task`, `branch` and `files` of the first branch that does not merge"),
+    ("not_tried", "The branches after it"),
+];
+
+const PRUNE: Fields = &[
+    ("removed[].run", "The run's id"),
+    ("removed[].task", "The task"),
+    ("removed[].branch", "The branch"),
+    ("removed[].tip", "The commit that it was at"),
+    ("removed[].merged_into", "The branch that has that commit"),
+    ("kept", "What stays: the same with `why` in place of `merged_into`"),
+    ("dry_run", ""),
 ];
 
 /// Paths of all leaves. Ids and names of tasks and outputs are shown as such, what is told as a whole is cut.
@@ -199,11 +242,18 @@ fn told(title: &str, command: &str, document: &str, whole: &[&str], fields: Fiel
 #[test]
 fn documents() {
     let home = tempfile::tempdir().unwrap();
+    let git = |words: &[&str]| {
+        let who = ["-c", "user.name=T", "-c", "user.email=t@localhost"];
+        let made = Command::new("git").args(who).args(words).current_dir(home.path()).status().unwrap();
+        assert!(made.success(), "{words:?}");
+    };
+    git(&["init", "--quiet", "--initial-branch=main"]);
+    git(&["commit", "--quiet", "--allow-empty", "--message=start"]);
     let workflow = r#"{"name": "example", "tasks": [
         {"id": "a", "run": "exit 1"},
         {"id": "b", "run": "true", "depends_on": [{"task": "a", "type": "soft"}]},
         {"id": "c", "run": "true", "depends_on": ["a"]},
-        {"id": "d", "run": "true", "depends_on": ["b"], "level": 7}]}"#;
+        {"id": "d", "run": "echo made > made", "depends_on": ["b"], "level": 7, "executor": "worktree"}]}"#;
     let run = printed(home.path(), &["run", workflow, "--json", "--quiet"]);
     let plan = printed(home.path(), &["plan", workflow, "--json"]);
     let trace = printed(home.path(), &["trace", "last"]);
@@ -223,5 +273,12 @@ fn documents() {
     ));
     text.push_str(&told("An attempt", "`trace`: one line per attempt.", failed, &["error"], TRACE));
     text.push_str(&told("Runs", "`ps --json`: a list.", &ps, &[], PS));
+    let list = printed(home.path(), &["worktrees", "list", "--json"]);
+    text.push_str(&told("Branches of runs", "`worktrees list --json`.", &list, &[], WORKTREES));
+    let merge = printed(home.path(), &["worktrees", "merge", "last", "--into", "main", "--json"]);
+    let command = "`worktrees merge --json`; `merge` of a run's document where `auto_merge` is set.";
+    text.push_str(&told("A merge", command, &merge, &["conflict"], MERGE));
+    let prune = printed(home.path(), &["worktrees", "prune", "--json"]);
+    text.push_str(&told("A tidying up", "`worktrees prune --json`.", &prune, &["kept"], PRUNE));
     page("documents.md", &text);
 }

@@ -82,7 +82,7 @@ impl Crew {
     pub(crate) fn prepare(&mut self, spec: &AttemptSpec) {
         let order = Order {
             task: spec.task_id.to_string(),
-            attempt: u32::from(spec.key.attempt.0),
+            attempt: spec.key.attempt.0,
             stem: spec.file_stem(),
             files_of: spec.demands.files_of.clone(),
             cwd: spec.cwd.clone(),

@@ -222,7 +222,6 @@ fn what_is_not_built_is_refused_by_name() {
         ("run: x, on_exhausted: human", "on_exhausted: human"),
         ("run: x, on_doubt: compensate", "on_doubt: compensate"),
         ("run: x, isolation: container", "isolation: container"),
-        ("prompt: x, executor: worktree", "executor: worktree"),
         ("approve: 'Ship it?', expires: 1h", "approve"),
         ("workflow: sub.yaml, inputs: {n: 1}", "workflow"),
         ("aggregate: all", "aggregate"),
