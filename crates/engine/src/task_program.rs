@@ -260,7 +260,10 @@ impl Program for TaskProgram {
         let task = self.task(key.task);
         let demands = match self.simulate {
             true => Demands::default(),
-            false => grants::demands(task, &work, &self.place.work_dir)?,
+            false => Demands {
+                files_of: own_files::inherited(&self.workflow, key.task, context.run),
+                ..grants::demands(task, &work, &self.place.work_dir)?
+            },
         };
         let cwd = task.cwd.as_ref().map_or_else(|| self.place.work_dir.clone(), |c| self.place.work_dir.join(c));
         Ok(AttemptSpec {
