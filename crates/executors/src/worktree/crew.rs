@@ -155,7 +155,7 @@ impl Crew {
     ) -> Option<AttemptSpec> {
         let ended =
             |failure| Ended { key: spec.key, epoch: spec.epoch, result: Err(failure), usage: None, session: None };
-        let limits = Limits { timeout: spec.timeout, idle: None };
+        let limits = Limits { timeout: spec.timeout, idle: None, start: None };
         match (made, cut) {
             (Ok(tree), None) => {
                 self.places.insert(spec.key, Place::Working(tree.record.clone()));
