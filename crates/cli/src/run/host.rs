@@ -27,7 +27,7 @@ use serde_json::{Map, Value};
 
 use super::closing::{exit_of, print_outputs, summary};
 use super::look::{declared_outputs, print_json};
-use super::performer::{Performer, SystemClock};
+use super::performer::{Performer, SystemClock, worker_argv};
 use super::reporter::Reporter;
 use super::store::{self, engine_problem, journal_problem};
 use super::{branches, document, history};
@@ -493,11 +493,4 @@ fn memory_limit(task: &raddle_model::workflow::Task) -> Option<u64> {
         TaskKind::Code(code) => Some(code.memory_limit_bytes),
         _ => None,
     }
-}
-
-/// This binary as a sandbox worker.
-fn worker_argv() -> Result<Vec<String>, Problem> {
-    let own = std::env::current_exe().map_err(|e| Problem::io("find this program", &e))?;
-    let own = own.into_os_string().into_string().map_err(|_| Problem::usage("this program's path is not UTF-8"))?;
-    Ok(vec![own, "__sandbox-worker".to_owned()])
 }

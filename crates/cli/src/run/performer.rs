@@ -11,6 +11,7 @@ use raddle_engine::ports::{Clock, Dispatcher};
 use raddle_executors::LocalDispatcher;
 
 use super::store;
+use crate::problem::Problem;
 
 /// The wall clock, never going backwards, and chance from the operating system.
 #[derive(Debug)]
@@ -80,4 +81,11 @@ impl Dispatcher for Performer {
             Performer::Simulated(_) => None,
         }
     }
+}
+
+/// This binary as a sandbox worker.
+pub fn worker_argv() -> Result<Vec<String>, Problem> {
+    let own = std::env::current_exe().map_err(|e| Problem::io("find this program", &e))?;
+    let own = own.into_os_string().into_string().map_err(|_| Problem::usage("this program's path is not UTF-8"))?;
+    Ok(vec![own, "__sandbox-worker".to_owned()])
 }
