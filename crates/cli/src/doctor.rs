@@ -5,6 +5,7 @@ mod kernel;
 
 use std::path::Path;
 
+use raddle_model::mcp_server::McpReach;
 use serde::Serialize;
 
 use crate::args::DoctorArgs;
@@ -164,8 +165,15 @@ fn mcp_servers(cwd: &Path, findings: &mut Vec<Finding>) {
     const SECTION: &str = "MCP servers";
     let mut notes = Vec::new();
     for (name, server) in project::mcp_servers(cwd, &mut notes) {
-        let found = programs::find(&server.command).map(|path| path.display().to_string());
-        findings.push(Finding::new(SECTION, name, found, &format!("`{}` is not on the PATH", server.command)));
+        let (found, advice) = match &server.reach {
+            McpReach::Command { command, .. } => (
+                programs::find(command).map(|path| path.display().to_string()),
+                format!("`{command}` is not on the PATH"),
+            ),
+            // Asking it would send the headers, which nobody has told to.
+            McpReach::Url { url, .. } => (Some(format!("{url} (not asked)")), String::new()),
+        };
+        findings.push(Finding::new(SECTION, name, found, &advice));
     }
     for note in notes {
         findings.push(Finding { detail: note, ..Finding::new(SECTION, ".mcp.json", None, "correct it") });

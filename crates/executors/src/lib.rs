@@ -4,6 +4,7 @@
 
 mod code_tools;
 mod environment;
+mod http;
 mod json_text;
 mod leftovers;
 mod lines;
@@ -27,6 +28,7 @@ pub mod tool_search;
 pub mod warden;
 pub mod worktree;
 
+pub use http::ServerAddress;
 pub use leftovers::end_leftovers;
 pub use local::{LocalConfig, LocalDispatcher};
-pub use servers::ServerCommand;
+pub use servers::{Reach, ServerCommand, ServerSettings};

@@ -22,11 +22,12 @@ use crate::code_tools::CodeToolDesk;
 use crate::control::Control;
 use crate::environment::{Block, Environment};
 use crate::machine::{self, Signals};
+use crate::mcp::Tool;
 use crate::process::{ChildId, Exit, Listener, Stream, Supervisor};
 use crate::process_attempt::{Means, ProcessAttempt};
 use crate::registered::Registered;
 use crate::rundir::RunDir;
-use crate::servers::{ServerCommand, Servers};
+use crate::servers::{POST, ServerSettings, Servers};
 use crate::timers::Timers;
 use crate::verdict::Cut;
 use crate::workers::Workers;
@@ -55,7 +56,7 @@ pub struct LocalConfig {
     /// The agent CLIs; `None` for the built-in ones.
     pub adapters: Option<Adapters>,
     /// The MCP servers by name.
-    pub servers: BTreeMap<String, ServerCommand>,
+    pub servers: BTreeMap<String, ServerSettings>,
     /// Whether SIGINT, SIGTERM and SIGHUP come as reports. They are blocked then, from the making of the dispatcher
     /// on; threads that exist before it must block them too.
     pub signals: bool,
@@ -187,6 +188,11 @@ impl LocalDispatcher {
         self.desk.workers.prewarm(memory_limits, &mut self.block, &mut self.supervisor);
     }
 
+    /// What a server has said that it offers; nothing before the first call of one of its tools.
+    pub fn tools(&self, server: &str) -> &[Tool] {
+        self.desk.servers.tools(server)
+    }
+
     fn begin(&mut self, spec: &AttemptSpec) -> Result<(), Failure> {
         if let Some(name) = spec.demands.executor.as_deref().filter(|name| !OWN.contains(name)) {
             return self.registered.start(name, spec);
@@ -203,6 +209,7 @@ impl LocalDispatcher {
             }
         }
         let run_dir = self.run_dir(&spec.run_dir)?;
+        self.desk.servers.log_into(&spec.run_dir);
         let (environment, block, supervisor) = (&self.environment, &mut self.block, &mut self.supervisor);
         let means = Means { environment, block, supervisor };
         let (attempt, child) = match &spec.work {
@@ -252,6 +259,7 @@ impl LocalDispatcher {
             match (token, &mut self.signals, &mut self.control) {
                 (SIGNALS, Some(signals), _) => signals.read(reports),
                 (REGISTERED, ..) => self.registered.collect(reports),
+                (POST, _, _) => self.desk.servers.collect(),
                 (_, _, Some(control)) => control.ready(token, &self.supervisor, reports),
                 _ => {}
             }

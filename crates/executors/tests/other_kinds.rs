@@ -14,7 +14,7 @@ use raddle_engine::attempt::{
     AgentWork, AttemptSpec, CodeTools, CodeWork, Fixed, RawOutput, StopCause, ToolWork, Work,
 };
 use raddle_executors::agent::{Adapters, CliConfig};
-use raddle_executors::{LocalConfig, ServerCommand};
+use raddle_executors::{LocalConfig, Reach, ServerCommand};
 
 /// A server that knows `initialize`, `tools/list` and `tools/call`, and ends when asked for the tool `die`.
 const SERVER: &str = r#"
@@ -71,6 +71,7 @@ fn bench() -> Bench {
         ("slow".to_owned(), cli("cat >/dev/null; echo ready > ready; exec sleep 1000")),
     ]);
     let server = ServerCommand { argv: argv(&["python3", "-c", SERVER]), env: Vec::new(), cwd: "/".into() };
+    let server = Reach::Command(server).into();
     let own = std::env::current_exe().unwrap().into_os_string().into_string().unwrap();
     Bench::with(LocalConfig {
         worker_argv: vec![own, "worker".to_owned()],

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::workflow::McpServer;
+use crate::mcp_server::McpServer;
 
 /// Everything known outside the workflow file.
 #[derive(Debug, Clone, Default)]

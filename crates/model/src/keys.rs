@@ -31,7 +31,8 @@ pub(crate) const INPUT: &[&str] = &["type", "default", "description"];
 /// One of `agents:`.
 pub(crate) const AGENT_DEFINITION: &[&str] = &["cli", "model", "skills", "tools", "system_prompt", "description"];
 /// One of `mcp_servers:`.
-pub(crate) const MCP_SERVER: &[&str] = &["command", "args", "env", "cwd", "type", "url", "headers"];
+pub(crate) const MCP_SERVER: &[&str] =
+    &["command", "args", "env", "cwd", "type", "url", "headers", "max_concurrent", "elicitation"];
 /// One of `edges:`.
 pub(crate) const EDGE: &[&str] = &["from", "to", "type"];
 /// An object in `depends_on:`.

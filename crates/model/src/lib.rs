@@ -11,6 +11,7 @@ mod hash;
 pub mod inputs;
 mod keys;
 mod lint;
+pub mod mcp_server;
 pub mod permissions;
 pub mod plan;
 pub mod quantity;

@@ -7,6 +7,7 @@ mod header;
 mod kinds;
 mod permissions;
 mod retry;
+mod servers;
 mod task;
 
 use std::collections::{HashMap, HashSet};

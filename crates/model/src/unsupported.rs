@@ -9,17 +9,14 @@ use crate::syntax::Span;
 pub(crate) enum Place {
     Workflow,
     Limits,
-    McpServer,
     Task,
 }
 
-use Place::{Limits, McpServer, Task, Workflow};
+use Place::{Limits, Task, Workflow};
 
 /// Keys that are refused whatever their value.
 const KEYS: &[(Place, &str)] = &[
     (Limits, "budget"),
-    (McpServer, "url"),
-    (McpServer, "headers"),
     (Task, "when"),
     (Task, "foreach"),
     (Task, "max_parallel"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::mcp_server::McpServer;
 use crate::permissions::Permissions;
 use crate::template::Template;
 
@@ -104,19 +105,6 @@ pub enum OptimizationMode {
     #[default]
     Balanced,
     Aggressive,
-}
-
-/// An MCP server of `mcp_servers:` or `.mcp.json`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct McpServer {
-    /// The program and its arguments.
-    pub command: String,
-    /// Arguments after the program.
-    pub args: Vec<String>,
-    /// Extra environment of the server; values as written.
-    pub env: BTreeMap<String, String>,
-    /// Working folder, relative to the workflow's base folder.
-    pub cwd: Option<String>,
 }
 
 /// A vertex of the graph.

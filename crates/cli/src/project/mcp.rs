@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use raddle_model::workflow::McpServer;
+use raddle_model::mcp_server::{Elicitation, McpReach, McpServer, check_url};
 use serde::Deserialize;
 
 use crate::source::read_bounded;
@@ -28,9 +28,13 @@ struct Server {
     #[serde(default)]
     env: BTreeMap<String, String>,
     cwd: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    max_concurrent: Option<u32>,
+    elicitation: Option<String>,
 }
 
-/// The stdio servers by name; what is left out is told in `notes`.
+/// The servers by name; what is left out is told in `notes`.
 pub fn servers(base_dir: &Path, notes: &mut Vec<String>) -> BTreeMap<String, McpServer> {
     let mut servers = BTreeMap::new();
     let Some(path) = base_dir.ancestors().map(|a| a.join(".mcp.json")).find(|path| path.is_file()) else {
@@ -60,19 +64,52 @@ fn server(
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<McpServer, String> {
     let server: Server = serde_json::from_value(value).map_err(|e| e.to_string())?;
-    if server.url.is_some() || server.kind.as_deref().is_some_and(|kind| kind != "stdio") {
-        return Err("servers behind a URL are not built yet".to_owned());
+    let elicitation = match server.elicitation.as_deref() {
+        None | Some("decline") => Elicitation::Decline,
+        Some("defaults") => Elicitation::Defaults,
+        Some(other) => return Err(format!("`elicitation` is `decline` or `defaults`, not {other:?}")),
+    };
+    if server.max_concurrent.is_some_and(|n| !(1..=1000).contains(&n)) {
+        return Err("`max_concurrent` is a number from 1 to 1000".to_owned());
     }
     let fill = |text: &str| filled(text, variable);
-    // Relative to the file, as a person who reads it would expect, wherever the workflow lies.
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    let cwd = server.cwd.as_deref().map_or_else(|| folder.to_owned(), |cwd| folder.join(cwd));
-    Ok(McpServer {
-        command: fill(&server.command.ok_or("it has no `command`")?)?,
-        args: server.args.iter().map(|arg| fill(arg)).collect::<Result<_, _>>()?,
-        env: server.env.iter().map(|(k, v)| Ok((k.clone(), fill(v)?))).collect::<Result<_, String>>()?,
-        cwd: Some(cwd.display().to_string()),
-    })
+    let reach = match (server.kind.as_deref(), &server.command, &server.url) {
+        (_, Some(_), Some(_)) => return Err("it has a `command` and a `url`".to_owned()),
+        (None | Some("http" | "streamable-http"), None, Some(url)) => {
+            let url = fill(url)?;
+            check_url(&url)?;
+            // Filled in when the server is used; that they can be is looked at here.
+            server.headers.values().try_for_each(|value| fill(value).map(drop))?;
+            McpReach::Url { url, headers: server.headers }
+        }
+        (None | Some("stdio"), Some(command), None) => {
+            // Relative to the file, as a person who reads it would expect, wherever the workflow lies.
+            let folder = file.parent().unwrap_or(Path::new("/"));
+            let cwd = server.cwd.as_deref().map_or_else(|| folder.to_owned(), |cwd| folder.join(cwd));
+            McpReach::Command {
+                command: fill(command)?,
+                args: server.args.iter().map(|arg| fill(arg)).collect::<Result<_, _>>()?,
+                env: server.env.iter().map(|(k, v)| Ok((k.clone(), fill(v)?))).collect::<Result<_, String>>()?,
+                cwd: Some(cwd.display().to_string()),
+            }
+        }
+        (None | Some("stdio"), None, _) => return Err("it has no `command`".to_owned()),
+        (Some("http" | "streamable-http"), _, None) => return Err("it has no `url`".to_owned()),
+        (Some(other), ..) => {
+            return Err(format!("servers of the type {other:?} are not supported; `stdio` and `http` are"));
+        }
+    };
+    Ok(McpServer { reach, max_concurrent: server.max_concurrent, elicitation })
+}
+
+/// What a header's value stands for: `${NAME}` and `${NAME:-default}` are replaced from the environment, once. The one
+/// place through which values go that may be secret; errors never hold them.
+pub fn header_value(text: &str) -> Result<String, String> {
+    let value = filled(text, &|name| std::env::var(name).ok())?;
+    if value.bytes().any(|byte| byte != b'\t' && !(0x20..0x7f).contains(&byte)) {
+        return Err("its value holds a character that no header can carry (a line's end?)".to_owned());
+    }
+    Ok(value)
 }
 
 /// Replaces `${NAME}` and `${NAME:-default}`; a name without value or default is an error.
@@ -106,8 +143,20 @@ mod tests {
     }
 
     #[test]
-    fn url_servers_are_told_not_dropped() {
-        let told = server(serde_json::json!({"url": "http://x"}), Path::new("/p/.mcp.json"), &|_| None);
-        assert!(told.is_err_and(|reason| reason.contains("not built yet")));
+    fn servers_are_started_or_reached_and_the_rest_is_told() {
+        let read = |json: serde_json::Value| server(json, Path::new("/p/.mcp.json"), &|_| None);
+        let there = read(serde_json::json!({"type": "http", "url": "http://localhost:1/mcp", "headers": {"A": "b"}}));
+        assert!(there.is_ok_and(|s| matches!(&s.reach, McpReach::Url { headers, .. } if headers["A"] == "b")));
+        let started = read(serde_json::json!({"command": "x", "cwd": "sub"}));
+        assert!(started.is_ok_and(|s| matches!(s.reach, McpReach::Command { cwd: Some(cwd), .. } if cwd == "/p/sub")));
+        for (json, why) in [
+            (serde_json::json!({"url": "http://example.com/"}), "https"),
+            (serde_json::json!({"type": "sse", "url": "https://example.com/"}), "sse"),
+            (serde_json::json!({"type": "http", "command": "x"}), "no `url`"),
+            (serde_json::json!({"url": "https://e.com", "headers": {"A": "${TOKEN}"}}), "TOKEN is not set"),
+            (serde_json::json!({}), "no `command`"),
+        ] {
+            assert!(read(json.clone()).is_err_and(|told| told.contains(why)), "{json}");
+        }
     }
 }

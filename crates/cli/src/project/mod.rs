@@ -5,7 +5,7 @@ mod claude;
 mod front_matter;
 mod mcp;
 
-pub use mcp::servers as mcp_servers;
+pub use mcp::{header_value, servers as mcp_servers};
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -16,13 +16,13 @@ use raddle_engine::view::RunView;
 use raddle_engine::{Ending, Engine, TaskIx};
 use raddle_executors::warden::Leash;
 use raddle_executors::worktree::Trees;
-use raddle_executors::{LocalConfig, LocalDispatcher, ServerCommand};
+use raddle_executors::{LocalConfig, LocalDispatcher};
 use raddle_journal::{Home, RunId, SqliteJournal};
 use raddle_kernel::TaskState;
 use raddle_model::caps::{self, Caps};
 use raddle_model::critical::critical_path;
 use raddle_model::plan;
-use raddle_model::workflow::{ExecutionMode, McpServer, OnDoubt, TaskKind, Workflow};
+use raddle_model::workflow::{ExecutionMode, OnDoubt, TaskKind, Workflow};
 use serde_json::{Map, Value};
 
 use super::closing::{exit_of, print_outputs, summary};
@@ -30,7 +30,7 @@ use super::look::{declared_outputs, print_json};
 use super::performer::{Performer, SystemClock, worker_argv};
 use super::reporter::Reporter;
 use super::store::{self, engine_problem, journal_problem};
-use super::{branches, document, history};
+use super::{branches, document, history, servers};
 use crate::args::ReportArgs;
 use crate::display::event::Scene;
 use crate::exit::Exit;
@@ -225,11 +225,11 @@ impl Launch {
         if self.options.simulate {
             return Ok(Performer::Simulated(Vec::new()));
         }
-        let servers = self.workflow.mcp_servers.iter().map(|(name, server)| (name.clone(), self.server(server)));
+        let servers = servers::settings(&self.workflow, Path::new(&self.options.work_dir))?;
         let config = LocalConfig {
             worker_argv: worker_argv()?,
             adapters: Some(self.project.adapters.clone()),
-            servers: servers.collect(),
+            servers,
             signals: true,
             worktrees,
         };
@@ -242,15 +242,6 @@ impl Launch {
         // One worker of the usual kind is enough to hide its start behind other work.
         local.prewarm(&limits[..limits.len().min(1)]);
         Ok(Performer::Local(Box::new(local)))
-    }
-
-    fn server(&self, server: &McpServer) -> ServerCommand {
-        let base = PathBuf::from(&self.options.work_dir);
-        ServerCommand {
-            argv: std::iter::once(server.command.clone()).chain(server.args.iter().cloned()).collect(),
-            env: server.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            cwd: server.cwd.as_ref().map_or_else(|| base.clone(), |cwd| base.join(cwd)),
-        }
     }
 
     fn scene(&self, id: &RunId) -> Scene {

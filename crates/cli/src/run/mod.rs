@@ -11,6 +11,7 @@ mod look;
 mod performer;
 mod reporter;
 mod resume;
+mod servers;
 mod start;
 mod stop;
 mod store;

@@ -126,7 +126,6 @@ impl<'v> Writer<'v> {
             let places: &[&str] = match name.as_str() {
                 "tasks" => &["Task", "Code"],
                 "limits" => &["Limits"],
-                "mcp_servers" => &["McpServer"],
                 // What is refused on tasks is refused as a default too.
                 "defaults" => &["Task"],
                 _ => &[],

@@ -17,7 +17,8 @@ use raddle_engine::view::RunView;
 use raddle_engine::{Ending, Engine, EngineError, TaskIx};
 use raddle_journal::MemoryStore;
 use raddle_model::catalog::Catalog;
-use raddle_model::workflow::{McpServer, Workflow};
+use raddle_model::mcp_server::McpServer;
+use raddle_model::workflow::Workflow;
 use raddle_testkit::script::{Part, Scripted, VirtualClock};
 
 /// A run over all its engines.
@@ -35,8 +36,7 @@ impl Told {
     /// A run of that workflow which has not begun.
     pub(crate) fn of(text: &str) -> Self {
         let mut catalog = Catalog::builtin();
-        let server = McpServer { command: "mock".into(), args: Vec::new(), env: Default::default(), cwd: None };
-        catalog.mcp_servers.insert("mock".into(), server);
+        catalog.mcp_servers.insert("mock".into(), McpServer::of_command("mock"));
         let parsed = raddle_model::parse(text.as_bytes(), "wf.yaml", &raddle_model::NoSources, &catalog);
         let workflow = parsed.workflow.unwrap_or_else(|| panic!("{:#?}", parsed.diagnostics));
         Told {

@@ -9,13 +9,19 @@ use raddle_engine::attempt::{Failure, RawOutput};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::outcome::{self, RpcError};
+use super::elicitation::Elicitation;
+use super::outcome::RpcError;
 use super::tools::{Table, Tool};
 use super::wire::{self, Line, Message, cut};
 use crate::lines::{Lines, MAX_LINE_BYTES};
 
+mod calls;
+mod carried;
+mod more_wanted;
 mod opening;
 mod server_side;
+
+pub use carried::{Carried, Unanswered};
 
 /// The first request of every connection that probes.
 const DISCOVER_ID: u64 = 1;
@@ -36,6 +42,10 @@ pub struct Config {
     pub probe_wait: Duration,
     /// How long a server may take for each answer until it is ready (it may be installing itself).
     pub start_wait: Duration,
+    /// Whether messages go as requests of HTTP, each with an answer of its own.
+    pub over_http: bool,
+    /// What a server is told that asks the user something.
+    pub elicitation: Elicitation,
 }
 
 impl Default for Config {
@@ -46,6 +56,8 @@ impl Default for Config {
             probe: true,
             probe_wait: Duration::from_secs(2),
             start_wait: Duration::from_secs(120),
+            over_http: false,
+            elicitation: Elicitation::default(),
         }
     }
 }
@@ -87,7 +99,7 @@ pub enum Event {
 #[derive(Debug)]
 enum State {
     /// `server/discover` is unanswered.
-    Probing { until: Instant },
+    Probing { id: u64, until: Instant },
     /// `initialize` is unanswered; a late answer to the probe still counts.
     Initializing { id: u64, until: Instant },
     /// A page of `tools/list` is unanswered.
@@ -95,7 +107,7 @@ enum State {
     /// Calls go out at once.
     Ready,
     /// Nothing goes out or in.
-    Dead { why: String },
+    Dead { class: FailureClass, why: String },
 }
 
 #[derive(Debug, Default)]
@@ -120,6 +132,19 @@ struct Waiting {
 struct InFlight {
     call: u64,
     tool: String,
+    /// The method is `resources/read`: there is no tool.
+    resource: bool,
+    /// For servers that may answer by questions and want to be asked again (the stateless protocol only).
+    again: Option<Box<Again>>,
+}
+
+/// What is needed to ask once more.
+#[derive(Debug, Clone)]
+struct Again {
+    /// The members of `params` without `_meta`, with a comma behind.
+    members: Vec<u8>,
+    key: String,
+    rounds: u32,
 }
 
 /// One connection to one server.
@@ -149,9 +174,13 @@ impl Client {
         let mut modern_meta = format!("\"io.modelcontextprotocol/protocolVersion\":\"{}\",", wire::MODERN).into_bytes();
         modern_meta.extend_from_slice(b"\"io.modelcontextprotocol/clientInfo\":");
         client_info(&mut modern_meta, &config);
-        modern_meta.extend_from_slice(b",\"io.modelcontextprotocol/clientCapabilities\":{},");
+        modern_meta.extend_from_slice(b",\"io.modelcontextprotocol/clientCapabilities\":");
+        modern_meta.extend_from_slice(config.elicitation.capabilities().as_bytes());
+        modern_meta.push(b',');
+        // An answer by HTTP is the answer to that request, so there is no guessing.
+        let wait = if config.over_http { config.start_wait } else { config.probe_wait };
         let mut client = Client {
-            state: State::Probing { until: now + config.probe_wait },
+            state: State::Probing { id: DISCOVER_ID, until: now + wait },
             protocol: Protocol::Modern,
             modern_meta,
             table: Table::default(),
@@ -201,7 +230,9 @@ impl Client {
     /// their attempts have.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Probing { until } | State::Initializing { until, .. } | State::Listing { until, .. } => Some(until),
+            State::Probing { until, .. } | State::Initializing { until, .. } | State::Listing { until, .. } => {
+                Some(until)
+            }
             State::Ready | State::Dead { .. } => None,
         }
     }
@@ -213,6 +244,9 @@ impl Client {
             return;
         }
         match self.state {
+            State::Probing { .. } if self.config.over_http => {
+                self.fatal("the server did not answer `server/discover` in time");
+            }
             State::Probing { .. } => self.initialize(),
             State::Initializing { .. } => self.fatal("the server did not answer `initialize` in time"),
             State::Listing { .. } => self.fatal("the server did not answer `tools/list` in time"),
@@ -226,6 +260,11 @@ impl Client {
             State::Probing { .. } | State::Initializing { .. } => None,
             _ => Some(self.protocol),
         }
+    }
+
+    /// The version that is spoken so far.
+    pub(crate) fn version(&self) -> Protocol {
+        self.protocol
     }
 
     /// True until the server has said anything about versions: if it ends now, it may have died of the probe, and a
@@ -268,8 +307,8 @@ impl Client {
     pub fn call(&mut self, id: u64, tool: &str, arguments: &Value, idempotency_key: &str) {
         match &self.state {
             State::Ready => self.send_call(id, tool, arguments, idempotency_key),
-            State::Dead { why } => {
-                let failure = Failure::new(FailureClass::Tool, format!("tool `{tool}` was not called: {why}"));
+            State::Dead { class, why } => {
+                let failure = Failure::new(*class, format!("tool `{tool}` was not called: {why}"));
                 self.events.push_back(Event::Result { id, outcome: Err(failure) });
             }
             _ => self.waiting.push_back(Waiting {
@@ -302,7 +341,7 @@ impl Client {
     /// The server is gone; `why` is for people (its exit status, the end of its stderr).
     pub fn closed(&mut self, why: &str) {
         if !self.is_dead() {
-            self.die(why);
+            self.die(FailureClass::Tool, why);
         }
     }
 
@@ -339,7 +378,7 @@ impl Client {
 
     fn message(&mut self, message: &Message<'_>, bytes: usize) {
         match (message.id, message.method.is_empty()) {
-            (Some(id), false) => self.server_request(id, &message.method),
+            (Some(id), false) => self.server_request(id, &message.method, message.params),
             (None, false) => self.notification(&message.method, message.params),
             (Some(_), true) => self.answer(message, bytes),
             (None, true) => {
@@ -354,18 +393,19 @@ impl Client {
         if let Some(id) = own
             && let Some(flight) = self.in_flight.remove(&id)
         {
-            let outcome = match (message.result, message.error) {
+            match (message.result, message.error) {
                 (_, Some(error)) => {
                     let words = RpcError::read(error).words();
-                    Err(Failure::new(FailureClass::Tool, format!("tool `{}` failed: {words}", flight.tool)))
+                    let failure = Failure::new(FailureClass::Tool, format!("tool `{}` failed: {words}", flight.tool));
+                    self.events.push_back(Event::Result { id: flight.call, outcome: Err(failure) });
                 }
-                (Some(result), None) => outcome::of_result(&flight.tool, result),
+                (Some(result), None) => self.result(flight, result),
                 (None, None) => {
                     let told = format!("tool `{}` got an answer without a result", flight.tool);
-                    Err(Failure::new(FailureClass::Tool, told))
+                    let outcome = Err(Failure::new(FailureClass::Tool, told));
+                    self.events.push_back(Event::Result { id: flight.call, outcome });
                 }
-            };
-            self.events.push_back(Event::Result { id: flight.call, outcome });
+            }
             return;
         }
         let answer = match (message.result, message.error) {
@@ -373,7 +413,8 @@ impl Client {
             (result, None) => Ok(result.map_or("null", RawValue::get)),
         };
         match (&self.state, own) {
-            (State::Probing { .. } | State::Initializing { .. }, Some(DISCOVER_ID)) => self.discovered(answer),
+            (State::Probing { id, .. }, Some(own)) if *id == own => self.discovered(answer),
+            (State::Initializing { .. }, Some(DISCOVER_ID)) => self.discovered(answer),
             (State::Initializing { id, .. }, Some(own)) if *id == own => self.initialized(answer),
             (State::Listing { id, .. }, Some(own)) if *id == own => self.listed(answer, bytes),
             _ => {
@@ -381,32 +422,6 @@ impl Client {
                 self.log(&format!("answer to a request that is not live: {id}"));
             }
         }
-    }
-
-    fn send_call(&mut self, call: u64, tool: &str, arguments: &Value, key: &str) {
-        match self.table.check(tool, arguments) {
-            Err(failure) => return self.events.push_back(Event::Result { id: call, outcome: Err(failure) }),
-            Ok(true) => self.log(&format!("the schema of tool `{tool}` is unusable; its arguments go unchecked")),
-            Ok(false) => {}
-        }
-        let id = self.begin("tools/call");
-        self.out.extend_from_slice(b"\"name\":");
-        wire::string(&mut self.out, tool);
-        self.out.extend_from_slice(b",\"arguments\":");
-        wire::value(&mut self.out, arguments);
-        self.out.extend_from_slice(b",\"_meta\":{");
-        if self.protocol == Protocol::Modern {
-            self.out.extend_from_slice(&self.modern_meta);
-        }
-        self.out.extend_from_slice(b"\"progressToken\":");
-        wire::number(&mut self.out, id);
-        self.out.extend_from_slice(b",\"");
-        self.out.extend_from_slice(wire::IDEMPOTENCY_KEY.as_bytes());
-        self.out.extend_from_slice(b"\":");
-        wire::string(&mut self.out, key);
-        self.out.push(b'}');
-        wire::end_request(&mut self.out);
-        self.in_flight.insert(id, InFlight { call, tool: tool.to_owned() });
     }
 
     /// Begins a request and returns its id.
@@ -439,13 +454,17 @@ impl Client {
     }
 
     fn fatal(&mut self, why: &str) {
-        self.die(why);
+        self.fatal_as(FailureClass::Tool, why);
+    }
+
+    fn fatal_as(&mut self, class: FailureClass, why: &str) {
+        self.die(class, why);
         self.events.push_back(Event::Fatal(why.to_owned()));
     }
 
     /// The one way to the end: whatever was asked gets its answer, and nothing is repeated, because nobody knows what
     /// the server had done by then.
-    fn die(&mut self, why: &str) {
+    fn die(&mut self, class: FailureClass, why: &str) {
         let mut flights: Vec<(u64, InFlight)> = self.in_flight.drain().collect();
         flights.sort_by_key(|(id, _)| *id);
         for (_, flight) in flights {
@@ -455,12 +474,12 @@ impl Client {
         }
         for waiting in self.waiting.drain(..) {
             let told = format!("tool `{}` was not called: {why}", waiting.tool);
-            let outcome = Err(Failure::new(FailureClass::Tool, told));
+            let outcome = Err(Failure::new(class, told));
             self.events.push_back(Event::Result { id: waiting.call, outcome });
         }
         self.out = Vec::new();
         self.written = 0;
-        self.state = State::Dead { why: why.to_owned() };
+        self.state = State::Dead { class, why: why.to_owned() };
     }
 }
 

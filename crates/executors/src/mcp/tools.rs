@@ -16,6 +16,8 @@ use super::wire::cut;
 const MAX_TOOLS: usize = 10_000;
 /// More names than this are not shown in a message.
 const NAMES_SHOWN: usize = 8;
+/// Objects within objects that are looked at for headers.
+const MAX_HEADER_DEPTH: u32 = 8;
 /// More faults than this are not shown in a message.
 const FAULTS_SHOWN: usize = 5;
 
@@ -29,6 +31,11 @@ pub struct Tool {
     /// JSON Schema of its arguments, as sent.
     pub schema: Value,
     check: Check,
+    /// JSON Schema of its structured content.
+    output: Option<Value>,
+    output_check: Check,
+    /// Arguments that go beside the message as headers too: pointer into the arguments, name of the header.
+    mirrored: Vec<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -47,10 +54,12 @@ struct Listed {
     description: Option<String>,
     #[serde(default, rename = "inputSchema")]
     schema: Option<Value>,
+    #[serde(default, rename = "outputSchema")]
+    output: Option<Value>,
 }
 
 /// A page of `tools/list`.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 pub(crate) struct Page<'a> {
     #[serde(borrow)]
     tools: Vec<&'a RawValue>,
@@ -66,28 +75,78 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Takes a page; returns how many entries were unusable.
-    pub(crate) fn add(&mut self, page: &Page<'_>) -> usize {
+    /// Takes a page; returns what was left out, in words. Over HTTP a tool whose headers cannot be sent is left out.
+    pub(crate) fn add(&mut self, page: &Page<'_>, over_http: bool) -> Vec<String> {
         let mut unusable = 0;
+        let mut told = Vec::new();
         for raw in &page.tools {
-            match serde_json::from_str::<Listed>(raw.get()) {
-                Ok(tool) if raw.get().starts_with('{') && self.tools.len() < MAX_TOOLS => {
-                    if self.index.contains_key(&tool.name) {
-                        unusable += 1;
-                        continue;
-                    }
-                    self.index.insert(tool.name.clone(), self.tools.len());
-                    self.tools.push(Tool {
-                        name: tool.name,
-                        description: tool.description.unwrap_or_default(),
-                        schema: tool.schema.unwrap_or(Value::Bool(true)),
-                        check: Check::Untried,
-                    });
+            let tool = match serde_json::from_str::<Listed>(raw.get()) {
+                Ok(tool) if raw.get().starts_with('{') && self.tools.len() < MAX_TOOLS => tool,
+                _ => {
+                    unusable += 1;
+                    continue;
                 }
-                _ => unusable += 1,
+            };
+            if self.index.contains_key(&tool.name) {
+                unusable += 1;
+                continue;
             }
+            let schema = tool.schema.unwrap_or(Value::Bool(true));
+            let mirrored = match mirrored(&schema) {
+                Ok(mirrored) => mirrored,
+                Err(why) if over_http => {
+                    if told.len() < FAULTS_SHOWN {
+                        told.push(format!("tool `{}` is left out: {why}", cut(&tool.name, 80)));
+                    }
+                    continue;
+                }
+                Err(_) => Vec::new(),
+            };
+            self.index.insert(tool.name.clone(), self.tools.len());
+            self.tools.push(Tool {
+                name: tool.name,
+                description: tool.description.unwrap_or_default(),
+                schema,
+                check: Check::Untried,
+                output: tool.output,
+                output_check: Check::Untried,
+                mirrored,
+            });
         }
-        unusable
+        if unusable > 0 {
+            told.push(format!("{unusable} entries of `tools/list` are doubled or unreadable and left out"));
+        }
+        told
+    }
+
+    /// Whether there is a tool of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.index.contains_key(name)
+    }
+
+    /// The arguments of that tool that go as headers too.
+    pub(crate) fn mirrored(&self, name: &str) -> &[(String, String)] {
+        self.index.get(name).map_or(&[], |at| &self.tools[*at].mirrored)
+    }
+
+    /// Checks what a tool gave against what it promised; a promise that is no schema binds nobody.
+    pub(crate) fn check_output(&mut self, name: &str, text: Option<&str>) -> Result<(), Failure> {
+        let Some(tool) = self.index.get(name).map(|at| &mut self.tools[*at]) else { return Ok(()) };
+        let Some(schema) = &tool.output else { return Ok(()) };
+        let failed = |why: String| Err(Failure::new(FailureClass::Schema, format!("tool `{}` {why}", cut(name, 80))));
+        let Some(text) = text else { return failed("promises structured content and gave none".into()) };
+        if matches!(tool.output_check, Check::Untried) {
+            tool.output_check = compile(schema).map_or(Check::Impossible, |v| Check::Compiled(Box::new(v)));
+        }
+        let Check::Compiled(validator) = &tool.output_check else { return Ok(()) };
+        let value: Value = match serde_json::from_str(text) {
+            Ok(value) => value,
+            Err(error) => return failed(format!("gave structured content that cannot be read: {error}")),
+        };
+        if validator.is_valid(&value) {
+            return Ok(());
+        }
+        failed(format!("gave structured content that does not fit its own schema: {}", faults(validator, &value)))
     }
 
     /// All of them.
@@ -107,13 +166,7 @@ impl Table {
         if validator.is_valid(arguments) {
             return Ok(false);
         }
-        let mut faults: Vec<String> = Vec::new();
-        for error in validator.iter_errors(arguments).take(FAULTS_SHOWN) {
-            let place = error.instance_path().as_str().to_owned();
-            let fault = cut(&error.to_string(), 300);
-            faults.push(if place.is_empty() { fault } else { format!("{fault} (at {place})") });
-        }
-        let told = format!("arguments of tool `{name}` do not fit its schema: {}", faults.join("; "));
+        let told = format!("arguments of tool `{name}` do not fit its schema: {}", faults(validator, arguments));
         Err(Failure::new(FailureClass::Input, told))
     }
 
@@ -134,6 +187,51 @@ impl Table {
         };
         Failure::new(FailureClass::Input, format!("the server has no tool `{}`; {hint}", cut(name, 80)))
     }
+}
+
+/// The first faults, in words.
+fn faults(validator: &Validator, value: &Value) -> String {
+    let words = validator.iter_errors(value).take(FAULTS_SHOWN).map(|error| {
+        let place = error.instance_path().as_str().to_owned();
+        let fault = cut(&error.to_string(), 300);
+        if place.is_empty() { fault } else { format!("{fault} (at {place})") }
+    });
+    words.collect::<Vec<_>>().join("; ")
+}
+
+/// The properties with `x-mcp-header`, through objects within objects; a header must be a header's name, its value a
+/// text, an integer or a boolean, and no two may share one.
+fn mirrored(schema: &Value) -> Result<Vec<(String, String)>, String> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    let mut to_look_at = vec![(String::new(), schema, 0)];
+    while let Some((path, schema, depth)) = to_look_at.pop() {
+        let Some(properties) = schema.get("properties").and_then(Value::as_object) else { continue };
+        for (name, property) in properties {
+            let path = format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"));
+            let kind = property.get("type").and_then(Value::as_str).unwrap_or_default();
+            if let Some(header) = property.get("x-mcp-header") {
+                let header = header.as_str().unwrap_or_default();
+                if header.is_empty() || !header.bytes().all(is_token) {
+                    return Err(format!("{header:?} is no name of a header"));
+                }
+                if !matches!(kind, "string" | "integer" | "boolean") {
+                    return Err(format!("the header {header:?} is for {kind:?}, which no header can carry"));
+                }
+                if found.iter().any(|(_, other)| other.eq_ignore_ascii_case(header)) {
+                    return Err(format!("the header {header:?} is there twice"));
+                }
+                found.push((path, header.to_owned()));
+            } else if kind == "object" && depth < MAX_HEADER_DEPTH {
+                to_look_at.push((path, property, depth + 1));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A character of a header's name.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// No schema may fetch anything, and its patterns may not run away.

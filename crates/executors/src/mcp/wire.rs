@@ -129,6 +129,28 @@ pub(crate) fn number(out: &mut Vec<u8>, n: u64) {
     serde_json::to_writer(out, &n).expect("a vector takes every number");
 }
 
+/// A value for a header: as it is, or in the protocol's own base64 when a header cannot carry it.
+pub(crate) fn header_value(text: &str) -> String {
+    let plain = text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && text.trim_ascii() == text;
+    if plain && !text.starts_with("=?base64?") {
+        return text.to_owned();
+    }
+    format!("=?base64?{}?=", base64(text.as_bytes()))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        for place in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * place)) as usize & 63];
+            text.push(if place <= three.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
 /// The beginning of a text, control characters made visible as spaces.
 pub(crate) fn cut(text: &str, max_chars: usize) -> String {
     let mut short: String =
@@ -137,4 +159,19 @@ pub(crate) fn cut(text: &str, max_chars: usize) -> String {
         short.push('…');
     }
     short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_carries_every_text() {
+        assert_eq!(header_value("us west 1"), "us west 1");
+        assert_eq!(header_value(""), "");
+        assert_eq!(header_value(" a"), "=?base64?IGE=?=");
+        assert_eq!(header_value("Hello, 世界"), "=?base64?SGVsbG8sIOS4lueVjA==?=");
+        assert_eq!(header_value("a\r\nb"), "=?base64?YQ0KYg==?=");
+        assert_eq!(header_value("=?base64?x?="), "=?base64?PT9iYXNlNjQ/eD89?=");
+    }
 }

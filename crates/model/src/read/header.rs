@@ -9,12 +9,11 @@ use super::retry::PartialRetry;
 use crate::catalog::{AgentDefinition, Catalog, EXECUTORS};
 use crate::diagnostic::{Sink, quoted};
 use crate::keys;
+use crate::mcp_server::McpServer;
 use crate::permissions::Permissions;
 use crate::syntax::{Entry, Node};
 use crate::unsupported::{self, Place};
-use crate::workflow::{
-    ExecutionMode, InputDeclaration, InputType, Isolation, McpServer, OptimizationMode, ParallelismLevel,
-};
+use crate::workflow::{ExecutionMode, InputDeclaration, InputType, Isolation, OptimizationMode, ParallelismLevel};
 
 /// What tasks need to know of the rest of the file.
 #[derive(Default)]
@@ -85,7 +84,7 @@ pub(super) fn read(entries: &[Entry<'_>], catalog: &Catalog, sink: &mut Sink<'_>
             "defaults" => header.defaults = defaults(node, catalog, sink),
             "limits" => limits(node, &mut header, sink),
             "agents" => agents(node, catalog, &mut header, sink),
-            "mcp_servers" => servers(node, &mut header, sink),
+            "mcp_servers" => super::servers::servers(node, &mut header, sink),
             "on_failure" => {
                 let word = node.text().unwrap_or_default();
                 if !unsupported::value(Place::Workflow, key, word, node.span, sink) {
@@ -234,58 +233,4 @@ pub(super) fn known_cli(cli: &str, catalog: &Catalog, span: crate::syntax::Span,
         sink.error("unknown-cli", span, format!("{} is no known agent CLI", quoted(cli)))
             .help(format!("known: {}; others are defined in raddle.toml", catalog.clis.join(", ")));
     }
-}
-
-fn servers(node: &Node<'_>, header: &mut Header, sink: &mut Sink<'_>) {
-    for entry in fields::map("mcp_servers", node, sink).unwrap_or_default() {
-        let name = entry.key.to_string();
-        if name.is_empty() || name.contains(':') {
-            sink.error("bad-id", entry.key_span, format!("{} is no name of a server", quoted(&name)))
-                .help("the name ends at the first `:` of a tool's name");
-        }
-        match server(entry, sink) {
-            Some(server) => {
-                header.servers.insert(name, server);
-            }
-            None => header.faulty_servers.push(name),
-        }
-    }
-}
-
-fn server(entry: &Entry<'_>, sink: &mut Sink<'_>) -> Option<McpServer> {
-    let before = sink.errors();
-    let mut command = None;
-    let mut server = McpServer { command: String::new(), args: Vec::new(), env: BTreeMap::new(), cwd: None };
-    for field in fields::map(&entry.key, &entry.value, sink)? {
-        let (key, node) = (&*field.key, &field.value);
-        match key {
-            "command" => command = fields::plain_text(key, node, sink),
-            "args" => {
-                let items = fields::list(key, node, sink).unwrap_or_default();
-                server.args = items.iter().filter_map(|i| fields::scalar_text(key, i, sink)).map(Into::into).collect();
-            }
-            "env" => {
-                for variable in fields::map(key, node, sink).unwrap_or_default() {
-                    let value = fields::scalar_text(&variable.key, &variable.value, sink);
-                    if let (true, Some(value)) = (fields::variable_name(variable, sink), value) {
-                        server.env.insert(variable.key.to_string(), value.into_owned());
-                    }
-                }
-            }
-            "cwd" => server.cwd = fields::plain_text(key, node, sink).map(str::to_owned),
-            "type" => {
-                fields::choice(key, node, &[("stdio", ())], sink);
-            }
-            _ if unsupported::key(Place::McpServer, key, field.key_span, sink) => {}
-            _ => keys::unknown(field, "an MCP server", &[keys::MCP_SERVER], sink),
-        }
-    }
-    match command {
-        Some(command) => server.command = command.to_owned(),
-        None if sink.errors() == before => {
-            sink.error("missing-key", entry.key_span, format!("the server {} has no `command`", quoted(&entry.key)));
-        }
-        None => {}
-    }
-    (sink.errors() == before).then_some(server)
 }

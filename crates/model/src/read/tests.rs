@@ -7,8 +7,7 @@ use crate::workflow::{OnDoubt, ShellTask, TaskKind};
 fn catalog() -> Catalog {
     let mut catalog = Catalog::builtin();
     catalog.skills.insert("rust-style".into(), "Write Rust.".into());
-    let mock =
-        crate::workflow::McpServer { command: "mock-mcp".into(), args: Vec::new(), env: Default::default(), cwd: None };
+    let mock = crate::mcp_server::McpServer::of_command("mock-mcp");
     catalog.mcp_servers.insert("mock".into(), mock);
     catalog
 }

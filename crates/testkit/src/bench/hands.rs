@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use raddle_engine::attempt::{AttemptKey, AttemptSpec, CodeWork, Report, ToolWork, Work};
 use raddle_engine::ports::Dispatcher;
-use raddle_executors::{LocalConfig, LocalDispatcher, ServerCommand};
+use raddle_executors::{LocalConfig, LocalDispatcher, Reach, ServerAddress, ServerCommand, ServerSettings};
 use raddle_kernel::{Attempt, TaskIx};
 
 use super::{Scratch, number};
@@ -20,7 +20,7 @@ struct Hands {
 }
 
 impl Hands {
-    fn new(servers: &[(&str, ServerCommand)]) -> Result<Self, String> {
+    fn new(servers: &[(&str, ServerSettings)]) -> Result<Self, String> {
         let scratch = Scratch::new()?;
         let worker = super::process::raddle()?.to_string_lossy().into_owned();
         let config = LocalConfig {
@@ -105,12 +105,16 @@ pub fn sandbox_warm(snippet: &str, input: &str, calls: &str) -> Result<String, S
     Ok(format!("{{\"calls\":{calls},\"ms_per_call\":{:.4}}}", ms / f64::from(calls.max(1))))
 }
 
-/// `calls` calls of a tool of a stdio server, `in_flight` at a time. The server's start is not part of the time.
+/// `calls` calls of a tool of a stdio server (or of the one at a URL), `in_flight` at a time. The server's start is not part of the time.
 pub fn mcp(calls: &str, in_flight: &str, tool: &str, arguments: &str, server: &[&str]) -> Result<String, String> {
     let (calls, in_flight) = (number(calls)?, number(in_flight)?.max(1));
     let arguments: serde_json::Value = serde_json::from_str(arguments).map_err(|e| format!("arguments: {e}"))?;
     let argv: Vec<String> = server.iter().map(|word| (*word).to_owned()).collect();
-    let mut hands = Hands::new(&[("bench", ServerCommand { argv, env: Vec::new(), cwd: PathBuf::from("/") })])?;
+    let reach = match &argv[..] {
+        [url] if url.starts_with("http") => Reach::Address(ServerAddress { url: url.clone(), headers: Vec::new() }),
+        _ => Reach::Command(ServerCommand { argv, env: Vec::new(), cwd: PathBuf::from("/") }),
+    };
+    let mut hands = Hands::new(&[("bench", reach.into())])?;
     let work = Work::Tool(Box::new(ToolWork {
         server: "bench".into(),
         tool: tool.to_owned(),

@@ -4,28 +4,40 @@
 use super::super::outcome::RpcError;
 use super::super::tools::Page;
 use super::super::wire::{self, cut};
-use super::{Client, Event, Listing, Protocol, State, client_info};
+use super::{Client, DISCOVER_ID, Event, Listing, Protocol, State, client_info};
 
 /// Pages of one tool list; a server that has still more is not listened to any longer.
 const MAX_PAGES: u32 = 100;
 /// Bytes of one tool list.
 const MAX_LIST_BYTES: usize = 64 << 20;
+/// JSON-RPC's code for it.
+const METHOD_NOT_FOUND: i64 = -32601;
 /// How often a server may change its list during one connection.
 const MAX_REFRESHES: u32 = 100;
 
 impl Client {
     pub(super) fn discovered(&mut self, answer: Result<&str, RpcError<'_>>) {
-        let modern = answer.is_ok_and(|text| {
-            text.starts_with('{')
-                && serde_json::from_str::<wire::DiscoverResult<'_>>(text)
-                    .is_ok_and(|found| found.versions.iter().any(|v| v == wire::MODERN))
-        });
+        let modern = match &answer {
+            Ok(text) => {
+                text.starts_with('{')
+                    && serde_json::from_str::<wire::DiscoverResult<'_>>(text)
+                        .is_ok_and(|found| found.versions.iter().any(|v| v == wire::MODERN))
+            }
+            Err(_) => false,
+        };
         if modern {
             self.protocol = Protocol::Modern;
-            self.list(Box::default());
-        } else if matches!(self.state, State::Probing { .. }) {
-            self.initialize();
+            return self.list(Box::default());
         }
+        let State::Probing { id, .. } = self.state else { return };
+        if id == DISCOVER_ID && answer.is_err_and(|error| error.wants_version(wire::MODERN)) {
+            // It refuses the version in the same breath in which it offers it: once more, and no more.
+            let id = self.begin("server/discover");
+            self.end();
+            self.state = State::Probing { id, until: self.now + self.config.start_wait };
+            return;
+        }
+        self.initialize();
     }
 
     pub(super) fn initialize(&mut self) {
@@ -33,7 +45,9 @@ impl Client {
         let id = self.begin("initialize");
         self.out.extend_from_slice(b"\"protocolVersion\":\"");
         self.out.extend_from_slice(wire::HANDSHAKE[0].as_bytes());
-        self.out.extend_from_slice(b"\",\"capabilities\":{},\"clientInfo\":");
+        self.out.extend_from_slice(b"\",\"capabilities\":");
+        self.out.extend_from_slice(self.config.elicitation.capabilities().as_bytes());
+        self.out.extend_from_slice(b",\"clientInfo\":");
         client_info(&mut self.out, &self.config);
         wire::end_request(&mut self.out);
         self.state = State::Initializing { id, until: self.now + self.config.start_wait };
@@ -74,15 +88,16 @@ impl Client {
         let mut listing = std::mem::take(listing);
         let page = match answer {
             Ok(text) => serde_json::from_str::<Page<'_>>(text).map_err(|e| cut(&e.to_string(), 200)),
+            // A server of resources alone.
+            Err(error) if error.code == METHOD_NOT_FOUND => Ok(Page::default()),
             Err(error) => Err(error.words()),
         };
         let page = match page {
             Ok(page) => page,
             Err(why) => return self.fatal(&format!("the server could not list its tools: {why}")),
         };
-        let unusable = listing.table.add(&page);
-        if unusable > 0 {
-            self.log(&format!("{unusable} entries of `tools/list` are doubled or unreadable and left out"));
+        for left_out in listing.table.add(&page, self.config.over_http) {
+            self.log(&left_out);
         }
         listing.pages += 1;
         listing.bytes += bytes;

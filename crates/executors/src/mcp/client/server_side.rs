@@ -10,17 +10,17 @@ use super::{Client, Event, State};
 const MAX_UNREAD_REPLIES: usize = 1 << 20;
 
 impl Client {
-    /// The server asks something. Nobody sits here: everything but a sign of life is declined.
-    pub(super) fn server_request(&mut self, id: &RawValue, method: &str) {
+    /// The server asks something. Nobody sits here: what is not answered by a policy is declined.
+    pub(super) fn server_request(&mut self, id: &RawValue, method: &str, params: Option<&RawValue>) {
         let id = id.get();
         if id.len() > 1000 || self.out.len() - self.written > MAX_UNREAD_REPLIES {
             return self.log(&format!("unanswered request: {}", cut(method, 80)));
         }
         let reply = match method {
-            "ping" => "\"result\":{}",
-            "roots/list" => "\"result\":{\"roots\":[]}",
-            "elicitation/create" => "\"result\":{\"action\":\"decline\"}",
-            _ => "\"error\":{\"code\":-32601,\"message\":\"method not found\"}",
+            "ping" => "\"result\":{}".to_owned(),
+            "roots/list" => "\"result\":{\"roots\":[]}".to_owned(),
+            "elicitation/create" => format!("\"result\":{}", self.config.elicitation.answer(params)),
+            _ => "\"error\":{\"code\":-32601,\"message\":\"method not found\"}".to_owned(),
         };
         self.out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
         self.out.extend_from_slice(id.as_bytes());
