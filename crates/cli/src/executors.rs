@@ -3,7 +3,6 @@
 
 use raddle_engine::executor::Capabilities;
 use raddle_engine::select::{self, Candidate, Needs};
-use raddle_executors::agent::Adapters;
 use raddle_executors::registry::{self, Machine};
 use serde::Serialize;
 
@@ -11,6 +10,7 @@ use crate::args::SelectArgs;
 use crate::config::{Configuration, Entry, Value};
 use crate::exit::Exit;
 use crate::problem::Problem;
+use crate::project::providers;
 use crate::terminal::{self, Colour, Table, grouped};
 use crate::{programs, project};
 
@@ -34,7 +34,7 @@ struct Setting {
     origin: String,
 }
 
-/// The keys of an executor that are shown, with their defaults. The first one that is a number is its pool.
+/// The keys of an executor that are shown, with their defaults.
 fn shown(executor: &str) -> (&'static str, Vec<(&'static str, serde_json::Value)>) {
     match executor {
         "process" => ("process", vec![("max_processes", 10.into()), ("output_format", "json".into())]),
@@ -47,26 +47,38 @@ fn shown(executor: &str) -> (&'static str, Vec<(&'static str, serde_json::Value)
                 ("on_conflict", serde_json::json!(["stop"])),
             ],
         ),
+        "api" => (
+            "api",
+            vec![
+                ("model", serde_json::Value::Null),
+                ("fallback", Vec::<String>::new().into()),
+                ("max_output_tokens", 8192.into()),
+            ],
+        ),
         "task_tool" => ("task_tool", vec![("session_cli", "claude".into())]),
         _ => ("", Vec::new()),
     }
 }
 
 /// All executors as they are configured and available here.
-fn rows(configuration: &Configuration, adapters: &Adapters) -> Vec<Row> {
-    candidates(configuration, adapters).into_iter().map(|candidate| row(configuration, candidate)).collect()
+fn rows(configuration: &Configuration) -> Result<Vec<Row>, Problem> {
+    Ok(candidates(configuration)?.into_iter().map(|candidate| row(configuration, candidate)).collect())
 }
 
 /// All executors with their availability here.
-fn candidates(configuration: &Configuration, adapters: &Adapters) -> Vec<Candidate> {
+fn candidates(configuration: &Configuration) -> Result<Vec<Candidate>, Problem> {
+    let adapters = project::adapters(&project::clis(configuration))?;
+    let api = &providers::api(configuration)?;
     let program = |cli: &str| adapters.get(cli).map_or_else(|_| cli.to_owned(), |a| a.program().to_owned());
     let session = configuration.text(&["executors", "task_tool", "session_cli"]).unwrap_or("claude");
-    registry::builtin(&Machine {
+    let nobody = providers::nobody(api, configuration);
+    Ok(registry::builtin(&Machine {
         folder: &std::env::current_dir().unwrap_or_default(),
+        no_provider: nobody.as_deref(),
         has_program: &|word| programs::find(word).is_some(),
         agent_program: &program("claude"),
         session_program: &program(session),
-    })
+    }))
 }
 
 fn row(configuration: &Configuration, Candidate { capabilities: what, unavailable }: Candidate) -> Row {
@@ -82,11 +94,12 @@ fn row(configuration: &Configuration, Candidate { capabilities: what, unavailabl
             }
         })
         .collect();
-    let configured = settings.iter().find_map(|setting| setting.value.as_u64());
-    let pool = match configured.and_then(|n| u32::try_from(n).ok()) {
-        Some(pool) => pool,
-        None if &*what.name == "local" => project::max_local(configuration),
-        None => what.practical_max,
+    let pool = match &*what.name {
+        "local" => project::max_local(configuration),
+        "worktree" => configuration.count(&["executors", "worktree", "max_worktrees"], 5).0,
+        // They share the cap of agent tasks.
+        "process" | "api" => configuration.count(&["executors", "process", "max_processes"], 10).0,
+        _ => what.practical_max,
     };
     Row { available: unavailable.is_none(), reason: unavailable, pool, settings, what }
 }
@@ -105,8 +118,7 @@ pub fn json(entry: &Entry) -> serde_json::Value {
 /// `raddle executors [compare]`.
 pub fn compare(as_json: bool, colour: Colour) -> Result<Exit, Problem> {
     let configuration = project::configuration(colour)?;
-    let adapters = project::adapters(&project::clis(&configuration))?;
-    let rows = rows(&configuration, &adapters);
+    let rows = rows(&configuration)?;
     if as_json {
         let document = serde_json::json!({ "executors": rows });
         terminal::print(&format!("{document}\n"))?;
@@ -152,7 +164,6 @@ pub fn compare(as_json: bool, colour: Colour) -> Result<Exit, Problem> {
 /// `raddle executors select`.
 pub fn select(args: &SelectArgs, colour: Colour) -> Result<Exit, Problem> {
     let configuration = project::configuration(colour)?;
-    let adapters = project::adapters(&project::clis(&configuration))?;
     let needs = Needs {
         isolation: args.isolation,
         parallel_tasks: args.parallel_tasks,
@@ -163,7 +174,7 @@ pub fn select(args: &SelectArgs, colour: Colour) -> Result<Exit, Problem> {
             _ => None,
         },
     };
-    let choice = select::select(&registry::for_agents(&candidates(&configuration, &adapters)), needs);
+    let choice = select::select(&registry::for_agents(&candidates(&configuration)?), needs);
     let choice = choice.map_err(|conflict| {
         let problem = Problem::new(Exit::Refused, conflict.to_string());
         conflict.refused.iter().fold(problem, |problem, (name, why)| problem.hint(format!("{name} {why}")))

@@ -43,12 +43,18 @@ pub fn load_definition(definition: Definition, shape: &Shape, colour: Colour) ->
     let project = project::load(&definition.base_dir, shape, colour)?;
     let sources = FolderSources { base_dir: definition.base_dir.clone() };
     let parsed = parse(&definition.text, definition.model_name(), &sources, &project.catalog);
-    let mut workflow = parsed.workflow;
+    let (mut workflow, mut diagnostics) = (parsed.workflow, parsed.diagnostics);
     if let Some(workflow) = &mut workflow {
         shape.apply(workflow);
         refuse_speculation(workflow)?;
     }
-    Ok(Loaded { definition, project, workflow, diagnostics: parsed.diagnostics })
+    let text = String::from_utf8_lossy(&definition.text);
+    let unroutable = workflow.as_ref().map(|workflow| project::providers::check(workflow, &text, &project.api));
+    if let Some(wrong) = unroutable.filter(|wrong| !wrong.is_empty()) {
+        diagnostics.extend(wrong);
+        workflow = None;
+    }
+    Ok(Loaded { definition, project, workflow, diagnostics })
 }
 
 /// `aggressive` differs from `balanced` only for effect-free tasks with a soft dependency: they would start early,

@@ -274,6 +274,15 @@ pub enum Report {
         /// The rule that refused, in words.
         rule: String,
     },
+    /// Another model than the one in the spec performs the attempt from now on.
+    Model {
+        /// Which attempt.
+        key: AttemptKey,
+        /// The model, by the name that prices are looked up by.
+        model: String,
+        /// Why, in words.
+        reason: String,
+    },
     /// Another process asks something of this run (`stop`, an answer to a gate …).
     Control(ControlRequest),
 }

@@ -286,10 +286,20 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
                 let (action, resource, rule) = (action.into(), resource.into(), rule.into());
                 self.push(Fact::Denied { task: key.task, action, resource, rule });
             }
+            Report::Model { key, model, reason } => self.model_chosen(key, model, reason),
             Report::Control(ControlRequest::Stop(kind)) => self.stop(kind),
             Report::Ended(ended) => return self.ended(ended),
         }
         Ok(())
+    }
+
+    /// Another model performs a live attempt; what it uses is priced by that model.
+    fn model_chosen(&mut self, key: AttemptKey, model: String, reason: String) {
+        let AttemptKey { task, attempt } = key;
+        if self.held.get(task.index()).is_some_and(|held| *held == attempt.0 && *held != 0) {
+            self.program.model_chosen(key, &model);
+            self.push(Fact::ModelChosen { task, attempt, model: model.into(), reason: reason.into() });
+        }
     }
 
     fn stop(&mut self, kind: StopKind) {

@@ -118,6 +118,17 @@ pub enum Fact {
         /// Why not.
         rule: Box<str>,
     },
+    /// Audit: another model than the one of the task's record performs the attempt.
+    ModelChosen {
+        /// The task.
+        task: TaskIx,
+        /// The attempt.
+        attempt: Attempt,
+        /// The model.
+        model: Box<str>,
+        /// Why, in words.
+        reason: Box<str>,
+    },
     /// An engine took the run over (a resume); its epoch.
     Resumed {
         /// The new owner's epoch.
@@ -170,7 +181,7 @@ impl Fact {
             Fact::TaskRetried { task } => Event::TaskRetried { task: *task },
             Fact::TaskSkipped { task } => Event::TaskSkipped { task: *task },
             Fact::TaskAdopted { task, attempt, .. } => Event::TaskAdopted { task: *task, attempt: *attempt },
-            Fact::Denied { .. } | Fact::Resumed { .. } => return None,
+            Fact::Denied { .. } | Fact::ModelChosen { .. } | Fact::Resumed { .. } => return None,
             Fact::Cancelled => Event::RunCancelled,
             Fact::Finished { outcome } => Event::RunFinished { outcome: *outcome },
         })

@@ -34,6 +34,9 @@ pub trait Program {
     /// Makes the task's output (compact JSON text) from what the executor brought: format and schema.
     fn read_output(&mut self, task: TaskIx, raw: RawOutput) -> Result<Arc<str>, Failure>;
 
+    /// Another model than the prepared one performs the attempt.
+    fn model_chosen(&mut self, _key: AttemptKey, _model: &str) {}
+
     /// Completes a usage report: prices tokens that came without a cost.
     fn price(&self, task: TaskIx, usage: &mut Usage);
 }

@@ -54,6 +54,8 @@ pub struct TaskProgram {
     schemas: HashMap<TaskIx, jsonschema::Validator>,
     /// What a schema failure said, for the next attempt's prompt.
     complaints: HashMap<TaskIx, String>,
+    /// Models that perform attempts instead of the planned ones.
+    models_chosen: HashMap<TaskIx, String>,
     /// Nothing is resolved and every output is null.
     simulate: bool,
 }
@@ -75,6 +77,7 @@ impl TaskProgram {
         TaskProgram {
             schemas: HashMap::new(),
             complaints: HashMap::new(),
+            models_chosen: HashMap::new(),
             simulate,
             workflow,
             graph,
@@ -251,6 +254,7 @@ impl Program for TaskProgram {
     }
 
     fn prepare(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<AttemptSpec, Failure> {
+        self.models_chosen.remove(&key.task);
         let work = match self.simulate {
             true => Work::Process(ProcessWork { argv: Vec::new(), deps: None }),
             false => self.work(key, context)?,
@@ -300,13 +304,18 @@ impl Program for TaskProgram {
         Ok(crate::drive::json_text(raw).into())
     }
 
+    fn model_chosen(&mut self, key: AttemptKey, model: &str) {
+        self.models_chosen.insert(key.task, model.to_owned());
+    }
+
     fn price(&self, task: TaskIx, usage: &mut Usage) {
         if usage.cost_usd.is_some() {
             usage.cost_is = CostIs::Reported;
             return;
         }
         let TaskKind::Agent(agent) = &self.task(task).kind else { return };
-        let priced = agent.model.as_deref().and_then(|model| {
+        let model = self.models_chosen.get(&task).map(String::as_str).or(agent.model.as_deref());
+        let priced = model.and_then(|model| {
             let tokens = Tokens {
                 input: usage.input_tokens,
                 output: usage.output_tokens,

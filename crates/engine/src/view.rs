@@ -69,6 +69,8 @@ pub struct AttemptView {
     pub error: Option<(FailureClass, Box<str>)>,
     /// Session of the agent CLI.
     pub session: Option<Box<str>>,
+    /// The model that performed it and why, where it is not the one of the task's record.
+    pub model: Option<(Box<str>, Box<str>)>,
 }
 
 /// One refused access.
@@ -175,6 +177,7 @@ impl RunView {
                     usage: None,
                     error: None,
                     session: None,
+                    model: None,
                 });
             }
             Fact::AttemptSucceeded { task, output, usage, session, .. } => {
@@ -212,6 +215,12 @@ impl RunView {
                 resource: resource.clone(),
                 rule: rule.clone(),
             }),
+            Fact::ModelChosen { task, attempt, model, reason } => {
+                let attempts = &mut self.tasks[task.index()].attempts;
+                if let Some(of) = attempts.iter_mut().rfind(|a| a.attempt == *attempt) {
+                    of.model = Some((model.clone(), reason.clone()));
+                }
+            }
             Fact::Finished { .. } => self.finished_at = Some(at),
             Fact::Started(_) | Fact::Resumed { .. } | Fact::Cancelled => {}
         }

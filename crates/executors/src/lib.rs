@@ -21,6 +21,7 @@ mod verdict;
 mod workers;
 
 pub mod agent;
+pub mod api;
 pub mod control;
 pub mod mcp;
 pub mod registry;

@@ -6,6 +6,7 @@ use std::path::Path;
 use raddle_engine::executor::Capabilities;
 use raddle_engine::select::Candidate;
 
+use crate::api::ApiExecutor;
 use crate::worktree::Repository;
 
 /// How the registry looks at the machine.
@@ -18,6 +19,8 @@ pub struct Machine<'a> {
     pub agent_program: &'a str,
     /// The program of the agent CLI whose session hosts tasks.
     pub session_program: &'a str,
+    /// Why no provider of executor `api` can be asked; `None` when one can.
+    pub no_provider: Option<&'a str>,
 }
 
 /// A row: capabilities, and why it cannot be used here.
@@ -29,6 +32,7 @@ fn rows() -> Vec<Row> {
         (process(), |here| missing(here, here.agent_program)),
         (worktree(), no_worktrees),
         (task_tool(), |_| Some(NOT_BUILT.to_owned())),
+        (ApiExecutor::describe(), |here| here.no_provider.map(str::to_owned)),
         (local(), |_| None),
     ]
 }

@@ -172,7 +172,7 @@ impl Catalog {
 }
 
 /// Executors of agent tasks that every installation has; tasks of other kinds are `local`.
-pub const EXECUTORS: &[&str] = &["process", "worktree", "task_tool"];
+pub const EXECUTORS: &[&str] = &["process", "worktree", "task_tool", "api"];
 
 /// Agent CLIs that need no configuration.
 pub const BUILTIN_CLIS: &[&str] = &["claude", "codex", "gemini", "opencode"];

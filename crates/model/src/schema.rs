@@ -119,7 +119,7 @@ fn workflow() -> Value {
             "timeout": duration("For tasks without one"),
             "retry": {"$ref": "#/$defs/retry"},
             "model": text("For agent tasks without one"),
-            "executor": words("For agent tasks without one", &["process", "worktree", "task_tool"]),
+            "executor": words("For agent tasks without one", &["process", "worktree", "task_tool", "api"]),
             "isolation": words("For tasks without one", &["none", "context", "process", "container"]),
         })),
         "limits": object(json!({
@@ -186,7 +186,7 @@ fn every_task() -> Value {
         "max_parallel": {"type": "integer", "minimum": 1, "description": "Items of foreach at once"},
         "output_format": words("How raw output becomes a value; text by default", &["text", "json", "none"]),
         "output_schema": {"type": ["object", "boolean"], "description": "JSON Schema of the output"},
-        "executor": words("Who performs it", &["process", "worktree", "task_tool", "local"]),
+        "executor": words("Who performs it", &["process", "worktree", "task_tool", "api", "local"]),
         "isolation": words("Demanded isolation; process by default", &["none", "context", "process", "container"]),
         "permissions": {"$ref": "#/$defs/permissions"},
         "resources": object(json!({"memory": {"$ref": "#/$defs/size"}, "cpu": {"type": "number"}, "slots": {"type": "integer"}})),

@@ -4,6 +4,7 @@
 mod claude;
 mod front_matter;
 mod mcp;
+pub mod providers;
 
 pub use mcp::{header_value, servers as mcp_servers};
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use raddle_executors::agent::{Adapters, CliConfig};
+use raddle_executors::api::ApiConfig;
 use raddle_model::catalog::{AgentDefinition, Catalog, ModelEntry, Settings, Tier, builtin_agents, builtin_models};
 
 use crate::args::Shape;
@@ -31,6 +33,8 @@ pub struct Project {
     pub adapters: Adapters,
     /// `[executors.worktree]`.
     pub worktrees: WorktreeSettings,
+    /// The providers of executor `api`.
+    pub api: ApiConfig,
     /// Things that were left out, in words: a broken `.mcp.json`, an agent file without a name.
     pub notes: Vec<String>,
 }
@@ -75,7 +79,8 @@ pub fn load(base_dir: &Path, shape: &Shape, colour: Colour) -> Result<Project, P
         settings: settings(&configuration, shape),
     };
     let worktrees = WorktreeSettings::of(&configuration)?;
-    Ok(Project { catalog, adapters, worktrees, notes })
+    let api = providers::api(&configuration)?;
+    Ok(Project { catalog, adapters, worktrees, api, notes })
 }
 
 /// `[clis.*]` as the adapters want it.

@@ -82,7 +82,7 @@ fn task_entry(view: &RunView, task: TaskIx, live: bool, end: Time, load: Load<'_
         "retries": retries(view, task),
         "executor": record.executor,
         "agent": record.agent,
-        "model": record.model,
+        "model": detail.attempts.last().and_then(|a| a.model.as_ref()).map(|m| &*m.0).or(record.model.as_deref()),
         "blocked_by": match state {
             TaskState::Blocked { by } => Some(&view.snapshot.tasks[by.index()].id),
             _ => None,
@@ -217,7 +217,8 @@ fn trace_line(
         "node_id": record.id,
         "wave": record.level,
         "status": if attempt.status == "running" && !live { "interrupted" } else { attempt.status },
-        "model": record.model,
+        "model": attempt.model.as_ref().map(|m| &*m.0).or(record.model.as_deref()),
+        "model_reason": attempt.model.as_ref().map(|m| &*m.1),
         "skills_used": record.skills,
         "input_tokens": if metered { usage.input_tokens } else { 0 },
         "output_tokens": if metered { usage.output_tokens } else { 0 },

@@ -50,6 +50,9 @@ pub fn line(record: &Record, view: &RunView) -> Value {
         Fact::Denied { task, action, resource, rule } => {
             ("access_denied", json!({"task": id(task), "action": action, "resource": resource, "rule": rule}))
         }
+        Fact::ModelChosen { task, attempt, model, reason } => {
+            ("model_chosen", json!({"task": id(task), "attempt": attempt.0, "model": model, "reason": reason}))
+        }
         Fact::Resumed { epoch } => ("run_resumed", json!({"epoch": epoch})),
         Fact::Cancelled => ("run_cancelled", json!({})),
         Fact::Finished { outcome } => ("run_finished", json!({"outcome": outcome.name()})),
@@ -94,6 +97,9 @@ pub fn words(record: &Record, view: &RunView) -> String {
         Fact::TaskRetried { task } => format!("again  {}", id(task)),
         Fact::TaskSkipped { task } => format!("skip   {}", id(task)),
         Fact::Denied { task, action, resource, .. } => format!("denied {} {action} {}", id(task), harmless(resource)),
+        Fact::ModelChosen { task, model, reason, .. } => {
+            format!("model  {} {} ({})", id(task), harmless(model), harmless(reason))
+        }
         Fact::Cancelled => "cancelled".to_owned(),
         Fact::Finished { outcome } => format!("end    {}", outcome.name()),
         Fact::TaskAdopted { .. } | Fact::Resumed { .. } => return String::new(),

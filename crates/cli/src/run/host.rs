@@ -14,6 +14,7 @@ use raddle_engine::snapshot::{CapRecord, RunOptions, Snapshot};
 use raddle_engine::task_program::{Place, TaskProgram};
 use raddle_engine::view::RunView;
 use raddle_engine::{Ending, Engine, TaskIx};
+use raddle_executors::api::ApiExecutor;
 use raddle_executors::warden::Leash;
 use raddle_executors::worktree::Trees;
 use raddle_executors::{LocalConfig, LocalDispatcher};
@@ -236,6 +237,9 @@ impl Launch {
         let wrong = |e: std::io::Error| Problem::io("prepare this process for running tasks", &e);
         let mut local = LocalDispatcher::new(config).map_err(wrong)?;
         local.listen(run_dir);
+        if self.workflow.tasks.iter().any(|task| task.executor == "api") {
+            local.register(Box::new(ApiExecutor::new(self.project.api.clone())));
+        }
         let mut limits: Vec<u64> = self.workflow.tasks.iter().filter_map(memory_limit).collect();
         limits.sort_unstable();
         limits.dedup();

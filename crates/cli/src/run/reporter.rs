@@ -113,7 +113,11 @@ impl Reporter {
                     self.settled(TaskIx(i), run.state(TaskIx(i)));
                 }
             }
-            Fact::AttemptAbandoned { .. } | Fact::Denied { .. } | Fact::Resumed { .. } | Fact::Finished { .. } => {}
+            Fact::AttemptAbandoned { .. }
+            | Fact::Denied { .. }
+            | Fact::ModelChosen { .. }
+            | Fact::Resumed { .. }
+            | Fact::Finished { .. } => {}
         }
     }
 

@@ -32,6 +32,11 @@ const TYPES: &[(&str, &str, &[&str])] = &[
     ("task_skipped", "A person, `--only` or `--from` went on without it", &["task", "state"]),
     ("task_adopted", "Its result under the definition before counts", &["task", "state"]),
     ("access_denied", "Something was refused to the task", &["task", "action", "resource", "rule"]),
+    (
+        "model_chosen",
+        "Another model than the planned one performs the attempt",
+        &["task", "attempt", "model", "reason"],
+    ),
     ("run_cancelled", "A person ended the run", &[]),
     ("run_finished", "Everything has settled", &["outcome"]),
 ];
@@ -59,6 +64,8 @@ const FIELDS: &[(&str, &str)] = &[
     ("action", "What was tried"),
     ("resource", "On what"),
     ("rule", "Why not"),
+    ("model", "The model that performs it"),
+    ("reason", "Why it does"),
     ("outcome", "`succeeded`, `degraded`, `failed`, `cancelled`"),
 ];
 

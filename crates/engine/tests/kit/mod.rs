@@ -144,6 +144,7 @@ impl Told {
             Fact::TaskRetried { task } => format!("{} retried", self.id(task)),
             Fact::TaskSkipped { task } => format!("{} skipped", self.id(task)),
             Fact::TaskAdopted { task, .. } => format!("{} adopted", self.id(task)),
+            Fact::ModelChosen { task, model, .. } => format!("{} by {model}", self.id(task)),
             Fact::Denied { task, action, .. } => format!("{} denied {action}", self.id(task)),
             Fact::Resumed { epoch } => format!("resumed {epoch}"),
             Fact::Cancelled => "cancelled".into(),

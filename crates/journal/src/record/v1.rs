@@ -76,6 +76,12 @@ enum FactV1<'a> {
     Finished {
         outcome: u8,
     },
+    ModelChosen {
+        task: u32,
+        attempt: u32,
+        model: &'a str,
+        reason: &'a str,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -203,6 +209,9 @@ fn mirror(fact: &Fact) -> FactV1<'_> {
             FactV1::TaskAdopted { task: task.0, attempt: attempt.0, output: mirror_output(output) }
         }
         Fact::Denied { task, action, resource, rule } => FactV1::Denied { task: task.0, action, resource, rule },
+        Fact::ModelChosen { task, attempt, model, reason } => {
+            FactV1::ModelChosen { task: task.0, attempt: attempt.0, model, reason }
+        }
         Fact::Resumed { epoch } => FactV1::Resumed { epoch: *epoch },
         Fact::Cancelled => FactV1::Cancelled,
         Fact::Finished { outcome } => FactV1::Finished { outcome: outcome_number(*outcome) },
@@ -273,6 +282,12 @@ fn fact(stored: FactV1<'_>) -> Result<Fact, &'static str> {
         FactV1::Denied { task, action, resource, rule } => {
             Fact::Denied { task: TaskIx(task), action: action.into(), resource: resource.into(), rule: rule.into() }
         }
+        FactV1::ModelChosen { task, attempt, model, reason } => Fact::ModelChosen {
+            task: TaskIx(task),
+            attempt: Attempt(attempt),
+            model: model.into(),
+            reason: reason.into(),
+        },
         FactV1::Resumed { epoch } => Fact::Resumed { epoch },
         FactV1::Cancelled => Fact::Cancelled,
         FactV1::Finished { outcome } => Fact::Finished { outcome: outcome_of(outcome)? },

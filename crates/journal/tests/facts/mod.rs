@@ -88,6 +88,12 @@ fn any_fact() -> impl Strategy<Value = Fact> {
             resource,
             rule
         }),
+        (task(), attempt(), text(), text()).prop_map(|(task, attempt, model, reason)| Fact::ModelChosen {
+            task,
+            attempt,
+            model,
+            reason
+        }),
         any::<u32>().prop_map(|epoch| Fact::Resumed { epoch }),
         Just(Fact::Cancelled),
         proptest::sample::select(vec![

@@ -15,7 +15,9 @@ use crate::keys;
 use crate::references::{self, Names, Use};
 use crate::syntax::{Data, Entry, Node, Span};
 use crate::unsupported::{self, Place};
-use crate::workflow::{Estimate, Isolation, OnDoubt, OutputFormat, Strength, Task, TaskIndex, TaskKind, Timeout};
+use crate::workflow::{
+    AgentContext, AgentTask, Estimate, Isolation, OnDoubt, OutputFormat, Strength, Task, TaskIndex, TaskKind, Timeout,
+};
 
 /// What the graph needs of a task.
 pub(super) struct Draft<'n> {
@@ -144,8 +146,14 @@ pub(super) fn read<'n>(
     let Some((mut kind, effects_by_kind, executor_by_kind)) = read.filter(|_| cx.sink.errors() == errors) else {
         return (draft, None);
     };
+    let executor = common.executor.unwrap_or_else(|| executor_by_kind.to_owned());
+    // What a grant lists is an upper bound; what an agent's definition lists is a need.
+    let answers = match (executor.as_str(), &kind) {
+        ("api", TaskKind::Agent(agent)) => only_answers(agent, span, cx),
+        _ => true,
+    };
     let permissions = permissions::fit(permissions, &mut kind, entries, header, (span, &mut cx.sink));
-    if cx.sink.errors() > errors {
+    if !answers || cx.sink.errors() > errors {
         return (draft, None);
     }
     let side_effects = common.side_effects.unwrap_or(effects_by_kind);
@@ -166,7 +174,7 @@ pub(super) fn read<'n>(
         cwd: common.cwd,
         on_doubt: common.on_doubt.unwrap_or(if side_effects { OnDoubt::Ask } else { OnDoubt::Rerun }),
         estimate: common.estimate,
-        executor: common.executor.unwrap_or_else(|| executor_by_kind.to_owned()),
+        executor,
         isolation: common.isolation.or(header.defaults.isolation).unwrap_or(Isolation::Process),
         permissions,
         hash: crate::hash::task(entries, &kind),
@@ -175,6 +183,26 @@ pub(super) fn read<'n>(
         column,
     };
     (draft, Some(task))
+}
+
+/// Whether a task needs nothing but an answer: executor `api` has neither tools nor conversations.
+fn only_answers(agent: &AgentTask, span: Span, cx: &mut Reading<'_, '_>) -> bool {
+    let errors = cx.sink.errors();
+    if agent.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
+        cx.sink
+            .error(
+                "no-tools",
+                span,
+                format!("executor `api` has no tools, and agent {} has some", quoted(&agent.agent)),
+            )
+            .help("use executor `process`, or an agent with `tools: []`");
+    }
+    if agent.context != AgentContext::Fresh {
+        cx.sink
+            .error("no-conversation", span, "executor `api` continues no conversation")
+            .help("use executor `process`, or leave `context` out");
+    }
+    cx.sink.errors() == errors
 }
 
 fn kind(entries: &[Entry<'_>], span: Span, cx: &mut Reading<'_, '_>) -> Option<Kind> {

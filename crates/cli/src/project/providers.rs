@@ -1,0 +1,104 @@
+//! `[providers.*]`, `[models.*]` and `[executors.api]` as the executor `api` wants them. It does not know protocols, nor
+//! any key's value.
+
+use raddle_executors::api::{ApiConfig, Kind, ModelRoute, ProviderConfig};
+use raddle_model::workflow::{TaskKind, Workflow};
+use raddle_model::{Diagnostic, Severity};
+
+use crate::config::{Configuration, Value};
+use crate::problem::Problem;
+
+/// Providers, models and chain as they are configured, over what is built in.
+pub fn api(configuration: &Configuration) -> Result<ApiConfig, Problem> {
+    let mut api = ApiConfig::default();
+    for name in configuration.names("providers") {
+        let text = |key| configuration.text(&["providers", name, key]);
+        let kind = text("kind").and_then(Kind::from_name);
+        let known = api.providers.get(name).filter(|known| kind.is_none_or(|kind| kind == known.kind));
+        let (kind, base_url, key_env) = match (known, kind) {
+            (Some(known), _) => (known.kind, known.base_url.clone(), known.key_env.clone()),
+            (None, Some(kind)) => {
+                let usual = ApiConfig::default().providers.into_values().find(|usual| usual.kind == kind);
+                (kind, usual.map(|usual| usual.base_url).unwrap_or_default(), None)
+            }
+            (None, None) => {
+                return Err(Problem::usage(format!("`[providers.{name}]` does not say which `kind` it is"))
+                    .hint(format!("one of {}", Kind::WORDS.join(", "))));
+            }
+        };
+        let key_env = match text("key_env") {
+            Some("") => None,
+            Some(variable) => Some(variable.to_owned()),
+            None => key_env,
+        };
+        let base_url = text("base_url").map_or(base_url, str::to_owned);
+        api.providers.insert(name.to_owned(), ProviderConfig { kind, base_url, key_env });
+    }
+    for name in configuration.names("models") {
+        let text = |key| configuration.text(&["models", name, key]).map(str::to_owned);
+        let route = ModelRoute { provider: text("provider"), id: text("id") };
+        if route != ModelRoute::default() {
+            let known = api.models.remove(name).unwrap_or_default();
+            let route = ModelRoute { provider: route.provider.or(known.provider), id: route.id.or(known.id) };
+            api.models.insert(name.to_owned(), route);
+        }
+    }
+    api.model = configuration.text(&["executors", "api", "model"]).map(str::to_owned);
+    if let Some(entry) = configuration.get(&["executors", "api", "fallback"])
+        && let Value::List(models) = &entry.value
+    {
+        api.fallback = models.clone();
+    }
+    api.max_output_tokens = configuration.count(&["executors", "api", "max_output_tokens"], api.max_output_tokens).0;
+    Ok(api)
+}
+
+/// Why no provider can be asked here; `None` when one can. A provider without a key counts when somebody configured it:
+/// nobody knows whether the built-in local one runs.
+pub fn nobody(api: &ApiConfig, configuration: &Configuration) -> Option<String> {
+    let configured = configuration.names("providers");
+    let is_set = |variable: &String| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+    let can = |(name, provider): (&String, &ProviderConfig)| match &provider.key_env {
+        Some(variable) => is_set(variable),
+        None => configured.contains(&name.as_str()),
+    };
+    if api.providers.iter().any(can) {
+        return None;
+    }
+    let keys: Vec<&str> = api.providers.values().filter_map(|provider| provider.key_env.as_deref()).collect();
+    Some(format!("no key is set ({}), and no provider without one is configured", keys.join(", ")))
+}
+
+/// What is wrong with the models of the tasks that name the executor `api`.
+pub fn check(workflow: &Workflow, text: &str, api: &ApiConfig) -> Vec<Diagnostic> {
+    let mut wrong = Vec::new();
+    for task in workflow.tasks.iter().filter(|task| task.executor == "api") {
+        let TaskKind::Agent(agent) = &task.kind else { continue };
+        let Err(error) = api.chain(agent.model.as_deref()) else { continue };
+        let at = byte_at(text, task.line, task.column);
+        wrong.push(Diagnostic {
+            severity: Severity::Error,
+            code: "unknown-model",
+            message: format!("executor api cannot perform the task: {error}"),
+            task: Some(task.id.clone()),
+            span: at..at,
+            line: task.line,
+            column: task.column,
+            help: None,
+        });
+    }
+    wrong
+}
+
+/// The byte at which a line and column (from 1, in characters) stand.
+fn byte_at(text: &str, line: u32, column: u32) -> usize {
+    let mut begin = 0;
+    for (n, words) in (1..).zip(text.split_inclusive('\n')) {
+        if n == line {
+            let within = words.char_indices().nth(column.saturating_sub(1) as usize);
+            return begin + within.map_or(words.len(), |(at, _)| at);
+        }
+        begin += words.len();
+    }
+    begin
+}
