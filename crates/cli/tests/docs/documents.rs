@@ -114,6 +114,7 @@ const TRACE: Fields = &[
         "The state that the attempt led to: `completed`, `failed`, `failed_safe`, `retrying`, `lost`, `waiting`, `cancelled`, `running`",
     ),
     ("model", ""),
+    ("model_reason", "Why that model, where it is not the one that the file names"),
     ("skills_used", "Names of skills"),
     ("input_tokens", ""),
     ("output_tokens", ""),

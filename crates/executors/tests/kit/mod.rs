@@ -20,6 +20,7 @@ pub(crate) struct Bench {
     pub(crate) dispatcher: LocalDispatcher,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) progress: Vec<String>,
+    pub(crate) models: Vec<(String, String)>,
     /// `action resource` of what was refused.
     pub(crate) denied: Vec<String>,
     count: u32,
@@ -38,6 +39,7 @@ impl Bench {
             dispatcher: LocalDispatcher::new(config).unwrap(),
             folder: tempfile::tempdir().unwrap(),
             progress: Vec::new(),
+            models: Vec::new(),
             denied: Vec::new(),
             count: 0,
             ended: Vec::new(),
@@ -94,6 +96,7 @@ impl Bench {
             match report {
                 Report::Ended(ended) => self.ended.push(ended),
                 Report::Progress { line, .. } => self.progress.push(line),
+                Report::Model { model, reason, .. } => self.models.push((model, reason)),
                 Report::Denied { action, resource, .. } => self.denied.push(format!("{action} {resource}")),
                 other => panic!("unexpected {other:?}"),
             }
