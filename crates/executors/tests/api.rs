@@ -105,6 +105,7 @@ fn work(model: &str) -> AgentWork {
         tools: None,
         schema: None,
         conversation: Conversation::Fresh,
+        begins_foreign: false,
     }
 }
 

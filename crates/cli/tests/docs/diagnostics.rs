@@ -76,6 +76,7 @@ fn codes() -> BTreeSet<String> {
     let mut texts = Vec::new();
     sources(&root().join("crates/model/src"), &mut texts);
     sources(&root().join("crates/cli/src/config"), &mut texts);
+    sources(&root().join("crates/cli/src/project"), &mut texts);
     let mut codes = BTreeSet::new();
     for text in &texts {
         for maker in MAKERS {

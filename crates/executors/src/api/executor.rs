@@ -83,7 +83,7 @@ impl ApiExecutor {
             let Ending { result, usage } = call::ask(&agent, &chain, &question, &of, &mut teller);
             teller.finish();
             let live = lives.lock().unwrap_or_else(PoisonError::into_inner).remove(&spec.key);
-            let limits = Limits { timeout: spec.timeout, idle: spec.idle };
+            let limits = Limits { timeout: spec.timeout, idle: spec.idle, start: None };
             let result = match (live.and_then(|live| live.cut), result) {
                 // What had been said completely before the stop reached it counts.
                 (Some(cut), Err(_)) => Err(verdict::for_cut(cut, limits, "")),
