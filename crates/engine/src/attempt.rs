@@ -58,6 +58,8 @@ pub struct Demands {
     pub confinement: Option<Arc<Confinement>>,
     /// What it may use of the machine.
     pub resources: Resources,
+    /// The model is limited by a grant: no other one may stand in for it.
+    pub one_model: bool,
 }
 
 impl Demands {

@@ -21,6 +21,7 @@ pub fn demands(task: &Task, work: &Work, work_dir: &Path) -> Result<Demands, Fai
             workflow::Isolation::Process => Isolation::Process,
         },
         confinement: confinement(task, work_dir)?,
+        one_model: task.permissions.usable().models != Scope::All,
         ..Demands::default()
     })
 }

@@ -235,6 +235,16 @@ fn a_limit_or_an_outage_passes_the_question_on() {
         "{:?}",
         bench.models
     );
+
+    let provider = Provider::new(vec![Say::Answer(503, "", "{}".to_owned())]);
+    bench.dispatcher.register(Box::new(ApiExecutor::new(ApiConfig {
+        fallback: vec!["ollama/x".to_owned()],
+        ..self::config(Kind::Anthropic, &provider.url)
+    })));
+    let mut limited = self::spec(&mut bench, work("p/first"));
+    limited.demands.one_model = true;
+    let key = bench.start(limited);
+    assert_eq!(bench.end_of(key).result.unwrap_err().class, FailureClass::Exit, "a grant of models is not widened");
     let log = std::fs::read_to_string(bench.path().join("logs/t1.1.out")).unwrap();
     assert_eq!(log, "from the second\n");
 }
@@ -263,8 +273,6 @@ fn a_stop_closes_the_connection_and_silence_ends_the_attempt() {
 fn what_cannot_be_answered_is_refused_before_anything_is_sent() {
     let config = || config(Kind::Anthropic, "http://127.0.0.1:1");
     let refused = |config: ApiConfig, work: AgentWork| ask(config, work).result.unwrap_err();
-    let failure = refused(config(), AgentWork { tools: Some(vec!["Bash".into()]), ..work("p/m") });
-    assert_eq!(failure.class, FailureClass::Permission, "{failure:?}");
     let failure = refused(config(), AgentWork { conversation: Conversation::Shared, ..work("p/m") });
     assert_eq!(failure.class, FailureClass::Permission, "{failure:?}");
     for (model, words) in [("mystery", "PROVIDER/mystery"), ("nobody/x", "nothing says which provider")] {

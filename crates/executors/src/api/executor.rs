@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use raddle_engine::FailureClass;
 use raddle_engine::attempt::{
-    AgentWork, AttemptKey, AttemptSpec, Conversation, Ended, Failure, Report, StopCause, Work,
+    AgentWork, AttemptKey, AttemptSpec, Conversation, Demands, Ended, Failure, Report, StopCause, Work,
 };
 use raddle_engine::executor::{Capabilities, Executor, Post};
 use ureq::Agent;
@@ -63,7 +63,10 @@ impl ApiExecutor {
             return Err(Failure::new(FailureClass::Start, "executor api performs agent tasks only"));
         };
         let wrong = |error: super::RouteError| Failure::new(FailureClass::Input, error.to_string());
-        let chain = self.config.chain(work.model.as_deref()).map_err(wrong)?;
+        let mut chain = self.config.chain(work.model.as_deref()).map_err(wrong)?;
+        if spec.demands.one_model {
+            chain.truncate(1);
+        }
         let unnamed = work.model.is_none();
         let question = self.question(work)?;
         let agent = call::agent(spec.idle.unwrap_or(spec.timeout));
@@ -102,9 +105,6 @@ impl ApiExecutor {
 
     fn question(&self, work: &AgentWork) -> Result<Question, Failure> {
         let refused = |what: &str| Err(Failure::new(FailureClass::Permission, format!("executor api {what}")));
-        if work.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
-            return refused("has no tools; use executor process, or an agent with `tools: []`");
-        }
         if work.conversation != Conversation::Fresh {
             return refused("continues no conversations; use executor process");
         }
@@ -137,6 +137,12 @@ impl Executor for ApiExecutor {
 
     fn available(&self) -> Result<(), String> {
         Ok(())
+    }
+
+    fn meets(&self, demands: &Demands) -> Result<(), String> {
+        // There is no process, and what answers reaches no file of this machine: any confinement holds.
+        let demands = Demands { confinement: None, ..demands.clone() };
+        demands.unmet_by_default().map_or(Ok(()), |what| Err(format!("{what} is not available with executor api")))
     }
 
     fn start(&mut self, spec: AttemptSpec, post: Post) {
