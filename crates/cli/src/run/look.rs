@@ -301,12 +301,34 @@ pub fn logs(args: LogsArgs) -> Result<Exit, Problem> {
             }
         }
     }
+    if only.is_none() && args.attempt.is_none() {
+        servers_logs(&folder, &mut text, &mut listed)?;
+    }
     if args.json {
         print_json(&Value::Array(listed))?;
     } else {
         terminal::print(&text)?;
     }
     Ok(Exit::Success)
+}
+
+/// What the run's MCP servers said beside the protocol: files that begin with `@`, as no task's do.
+fn servers_logs(folder: &std::path::Path, text: &mut String, listed: &mut Vec<Value>) -> Result<(), Problem> {
+    let files = fs::read_dir(folder).map(|entries| entries.flatten().map(|e| e.path()).collect()).unwrap_or_default();
+    let mut files: Vec<std::path::PathBuf> = files;
+    files.sort();
+    for path in files {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(server) = name.strip_prefix('@').and_then(|name| name.strip_suffix(".log")) else { continue };
+        let bytes = fs::read(&path).map_err(|e| Problem::io(format!("read {}", path.display()), &e))?;
+        let _ = writeln!(text, "==> MCP server {} <==", harmless(server));
+        text.push_str(&harmless_lines(&String::from_utf8_lossy(&bytes)));
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        listed.push(json!({"server": server, "stream": "stderr", "path": path, "bytes": bytes.len()}));
+    }
+    Ok(())
 }
 
 /// A task that the run does not have.

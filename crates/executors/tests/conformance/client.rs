@@ -1,9 +1,5 @@
-//! The client under the conformance suite of the protocol: does with the server of a scenario what the scenario wants
-//! of a client, by the same dispatcher that runs use. It does not judge; the suite does.
-//!
-//! `mcp_conformance URL`, with the scenario's name in `MCP_CONFORMANCE_SCENARIO`.
-
-#![expect(clippy::print_stdout, reason = "a program that reports on stdout")]
+//! The client under the suite: does with the server of a scenario what the scenario wants of a client, by the same
+//! dispatcher that runs use. It does not judge; the suite does.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -74,8 +70,8 @@ impl Caller {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let url = std::env::args().nth(1).ok_or("usage: mcp_conformance URL")?;
+/// Plays the scenario that the suite names in `MCP_CONFORMANCE_SCENARIO`.
+pub(crate) fn play(url: String) -> Result<(), Box<dyn Error>> {
     let scenario = std::env::var("MCP_CONFORMANCE_SCENARIO").unwrap_or_default();
     let context: Value =
         std::env::var("MCP_CONFORMANCE_CONTEXT").ok().and_then(|c| serde_json::from_str(&c).ok()).unwrap_or_default();
