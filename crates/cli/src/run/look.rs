@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use raddle_engine::ports::JournalError;
-use raddle_engine::view::RunView;
+use raddle_engine::view::{Denial, RunView};
 use raddle_engine::{TaskIx, Time};
 use raddle_journal::{Health, Home, RunEntry, RunId};
 use raddle_kernel::{Cause, TaskState};
@@ -299,6 +299,14 @@ pub fn logs(args: LogsArgs) -> Result<Exit, Problem> {
                     text.push('\n');
                 }
             }
+        }
+        // A refusal is the run's word about the task, of none of its streams; it is of the run, not of one attempt.
+        for denial in view.denials.iter().filter(|denial| denial.task == TaskIx(i) && args.attempt.is_none()) {
+            let Denial { action, resource, rule, .. } = denial;
+            listed
+                .push(json!({"task": name, "stream": "denied", "action": action, "resource": resource, "rule": rule}));
+            let said = format!("denied {action} {resource}: {rule}");
+            let _ = writeln!(text, "==> {} <==\n{}", harmless(name), harmless_lines(&said));
         }
     }
     if only.is_none() && args.attempt.is_none() {

@@ -13,6 +13,7 @@ mod faults;
 mod kill_minus_nine;
 // Shared with the tests against real partners; each of the two uses a part.
 #[allow(dead_code)]
+mod permissions;
 mod place;
 mod processes;
 mod surroundings;

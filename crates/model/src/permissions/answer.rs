@@ -89,7 +89,17 @@ impl Grant {
 
     /// A program with its arguments, without a shell.
     pub fn program<'a>(&self, argv: impl IntoIterator<Item = &'a str>) -> Answer {
-        self.command(&command::line(argv))
+        let Scope::Only(rules) = &self.tools else { return Answer::yes("tools: nothing is said") };
+        let argv: Vec<&str> = argv.into_iter().collect();
+        let allows = |rule: &&ToolRule| match rule {
+            ToolRule::Named(name) => name == "Bash",
+            ToolRule::Command(pattern) => pattern.allows_program(&argv),
+            ToolRule::Server { .. } => false,
+        };
+        match rules.iter().find(allows) {
+            Some(rule) => Answer::yes(format!("tools: {rule}")),
+            None => Answer::no(format!("tools: no rule of {} allows {}", listed(rules), shown(&command::line(argv)))),
+        }
     }
 
     /// A file, whichever tool is used on it.
@@ -145,6 +155,11 @@ impl Grant {
             NetworkAccess::None => Answer::no("network: none"),
         }
     }
+}
+
+/// Bounded, and safe to show.
+fn shown(line: &str) -> String {
+    crate::diagnostic::quoted(line)
 }
 
 /// `Read, Grep`, or `nothing`.

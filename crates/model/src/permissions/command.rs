@@ -38,6 +38,12 @@ impl CommandPattern {
         }
     }
 
+    /// Whether it allows a program with these arguments. No shell reads them, so nothing in them begins another command.
+    pub fn allows_program(&self, argv: &[&str]) -> bool {
+        let harmless = |c: char| if OPERATORS.contains(&c) || c == '*' || c.is_control() { '\u{1}' } else { c };
+        self.covers(&line(argv.iter().copied()).chars().map(harmless).collect::<String>())
+    }
+
     fn covers(&self, text: &str) -> bool {
         covers(&self.0, text) || self.0.strip_suffix(" *").is_some_and(|bare| covers(bare, text))
     }
@@ -130,5 +136,8 @@ mod tests {
     #[test]
     fn an_argument_list_as_a_line() {
         assert_eq!(line(["ls", "-l", "a b", "it's", ""]), r"ls -l 'a b' 'it'\''s' ''");
+        let list = CommandPattern::parse("ls -l *").expect("a pattern");
+        assert!(list.allows_program(&["ls", "-l", "a; b\n$(c)"]) && list.allows_program(&["ls", "-l"]));
+        assert!(!list.allows_program(&["ls -l", "a"]) && !list.allows_program(&["ls", "*"]));
     }
 }

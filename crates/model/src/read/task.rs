@@ -156,6 +156,8 @@ pub(super) fn read<'n>(
     if !answers || cx.sink.errors() > errors {
         return (draft, None);
     }
+    // Code that may call tools can do with them whatever they do.
+    let effects_by_kind = effects_by_kind || permissions::lends_tools(&permissions);
     let side_effects = common.side_effects.unwrap_or(effects_by_kind);
     let (line, column) = cx.sink.position(entries.first().map_or(span, |e| e.key_span));
     let task = Task {

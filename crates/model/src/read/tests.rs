@@ -390,6 +390,21 @@ fn a_task_does_what_its_grant_has() {
 }
 
 #[test]
+fn code_that_may_call_tools_has_effects_unless_it_says_otherwise() {
+    for (permissions, more, effects) in [
+        ("{}", "", false),
+        ("{tools: [Read]}", "", false),
+        ("{tools: ['mock:x']}", "", true),
+        ("{tools: ['mock:x']}", ", permissions: {tools: []}", false),
+        ("{tools: ['mock:*']}", ", side_effects: false", false),
+    ] {
+        let parsed = granted(permissions, &format!("type: code_execution, code: return 1{more}"));
+        let workflow = parsed.workflow.unwrap_or_else(|| panic!("{:?}", parsed.diagnostics));
+        assert_eq!(workflow.tasks[0].side_effects, effects, "{permissions} {more}");
+    }
+}
+
+#[test]
 fn an_agent_has_the_tools_that_both_grant_and_definition_have() {
     let tools = |permissions: &str, agent: &str| {
         let text = format!(
