@@ -9,6 +9,7 @@ use crate::caps::{Caps, caps};
 use crate::catalog::Settings;
 use crate::critical::{CriticalPath, by_level, critical_path};
 use crate::diagnostic::Diagnostic;
+use crate::permissions::Grant;
 use crate::workflow::{ExecutionMode, Isolation, Strength, Task, TaskIndex, TaskKind, Workflow};
 
 /// What earlier runs tell of a task.
@@ -65,6 +66,9 @@ pub struct PlannedTask<'w> {
     pub estimated_ms: Option<u64>,
     pub slack_ms: Option<u64>,
     pub critical: bool,
+    /// What it may use; left out where nothing is limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<&'w Grant>,
 }
 
 /// A dependency in the plan document.
@@ -182,6 +186,7 @@ fn planned<'w>(
         estimated_ms: duration,
         slack_ms: path.is_timed.then_some(path.slack[n]),
         critical: path.slack[n] == 0,
+        permissions: Some(task.permissions.usable()).filter(|grant| **grant != Grant::default()),
     }
 }
 
