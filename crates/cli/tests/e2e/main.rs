@@ -11,9 +11,9 @@ mod data;
 mod doubts;
 mod faults;
 mod kill_minus_nine;
+mod permissions;
 // Shared with the tests against real partners; each of the two uses a part.
 #[allow(dead_code)]
-mod permissions;
 mod place;
 mod processes;
 mod surroundings;
