@@ -2,6 +2,7 @@
 //! does not enforce anything itself.
 
 use raddle_executors::agent::Adapters;
+use raddle_model::mcp_server::McpReach;
 use raddle_model::permissions::{Access, Grant, Location, NetworkAccess, PathPattern, Scope};
 use raddle_model::workflow::{AgentTask, CodeTask, Task, TaskKind, Workflow};
 use serde::{Serialize, Serializer};
@@ -173,6 +174,10 @@ fn network(task: &Task, grant: &Grant, workflow: &Workflow, adapters: &Adapters)
 
 /// One process of a server serves the tasks of the whole workflow, so it is held to what all of them may.
 fn serves_all_alike(grant: &Grant, workflow: &Workflow, server: &str) -> Result<(), String> {
+    let known = workflow.mcp_servers.get(server);
+    if known.is_some_and(|known| !matches!(known.reach, McpReach::Command { .. })) {
+        return Err(format!("server {server} is behind a URL, and nothing here reaches its process"));
+    }
     let whole = workflow.permissions.usable();
     let alike = whole.read == grant.read
         && whole.write == grant.write

@@ -68,6 +68,10 @@ fn what_nobody_can_enforce_is_refused_before_anything_starts() {
         "tasks: [{id: t, prompt: x, permissions: {network: none}}]",
         "tasks: [{id: t, prompt: x, permissions: {preset: workspace}}]",
         "agents: {a: {cli: codex}}\ntasks: [{id: t, agent: a, prompt: x, permissions: {tools: [Read]}}]",
+        "permissions: {network: none}\nmcp_servers: {far: {url: 'https://example.invalid/mcp'}}\n\
+         tasks: [{id: t, tool: 'far:x'}]",
+        "mcp_servers: {near: {command: nosuch}}\n\
+         tasks: [{id: t, tool: 'near:x', permissions: {deny: [./w/s], paths: {write: []}}}]",
         "permissions: {deny: [./w/s]}\ntasks: [{id: t, type: code_execution, code: return 1, \
          sandbox_config: {allowedReadPaths: [w]}}]",
     ] {
