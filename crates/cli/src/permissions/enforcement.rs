@@ -55,6 +55,9 @@ pub fn parts(task: &Task, workflow: &Workflow, adapters: &Adapters, base: &Locat
         Some(Ok(holders)) => Holder::By(holders),
         Some(Err(reason)) => Holder::Unenforceable(reason),
     };
+    if task.executor == "api" {
+        return without_tools(grant);
+    }
     let tools = || tools(task, adapters);
     let files = || files(task, grant, workflow, base);
     let denies = || denies(task, grant, workflow, adapters, base);
@@ -67,7 +70,29 @@ pub fn parts(task: &Task, workflow: &Workflow, adapters: &Adapters, base: &Locat
         ("deny", limited(!grant.deny.is_empty(), &denies)),
         ("network", limited(grant.network == NetworkAccess::None, &network)),
         ("models", limited(grant.models != Scope::All, &models)),
-        ("cost_budget", limited(grant.cost_budget.is_some(), &|| budget(task))),
+        ("cost_budget", limited(grant.cost_budget.is_some(), &budget)),
+    ]
+    .map(|(part, holder)| Part { part, holder })
+    .into()
+}
+
+/// An executor whose agent only answers: it has no tools, files or process, so every limit on them holds.
+fn without_tools(grant: &Grant) -> Vec<Part> {
+    let by = |limited: bool, who: &str| if limited { Holder::By(vec![who.to_owned()]) } else { Holder::Nobody };
+    let nothing = "executor api, which has no tools";
+    let paths = grant.read != Scope::All || grant.write != Scope::All;
+    let spent = match grant.cost_budget.map(|_| budget()) {
+        None => Holder::Nobody,
+        Some(Ok(holders)) => Holder::By(holders),
+        Some(Err(reason)) => Holder::Unenforceable(reason),
+    };
+    [
+        ("tools", by(grant.tools != Scope::All, nothing)),
+        ("paths", by(paths, nothing)),
+        ("deny", by(!grant.deny.is_empty(), nothing)),
+        ("network", by(grant.network == NetworkAccess::None, nothing)),
+        ("models", by(grant.models != Scope::All, "the engine, before the run")),
+        ("cost_budget", spent),
     ]
     .map(|(part, holder)| Part { part, holder })
     .into()
@@ -196,6 +221,6 @@ fn operating_system() -> Result<Vec<String>, String> {
     Err("holding processes to files and network is not built yet".into())
 }
 
-fn budget(_task: &Task) -> Result<Vec<String>, String> {
+fn budget() -> Result<Vec<String>, String> {
     Err("limits on what a task may cost are not built yet".into())
 }

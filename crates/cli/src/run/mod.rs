@@ -7,6 +7,7 @@ mod document;
 mod events;
 pub mod history;
 mod host;
+mod logs;
 mod look;
 mod performer;
 mod reporter;
@@ -26,7 +27,8 @@ use crate::exit::Exit;
 use crate::problem::Problem;
 use crate::terminal;
 
-pub use look::{checkpoint, gc, logs, ps, show, trace, watch, why};
+pub use logs::logs;
+pub use look::{checkpoint, gc, ps, show, trace, watch, why};
 pub use resume::{resume, retry, skip};
 pub use start::run;
 pub use stop::stop;
