@@ -16,6 +16,7 @@ mod registered;
 mod rundir;
 mod scratch;
 mod servers;
+mod sessions;
 mod timers;
 mod verdict;
 mod workers;

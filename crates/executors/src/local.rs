@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use raddle_engine::admission::Pressure;
-use raddle_engine::attempt::{AttemptKey, AttemptSpec, Demands, Ended, Failure, Report, StopCause, Work};
+use raddle_engine::attempt::{
+    AgentWork, AttemptKey, AttemptSpec, Demands, Ended, Failure, Isolation, Report, StopCause, Work,
+};
 use raddle_engine::executor::Executor;
 use raddle_engine::own_files::WORKTREE;
 use raddle_engine::ports::Dispatcher;
@@ -28,6 +30,7 @@ use crate::process_attempt::{Means, ProcessAttempt};
 use crate::registered::Registered;
 use crate::rundir::RunDir;
 use crate::servers::{POST, ServerSettings, Servers};
+use crate::sessions::Sessions;
 use crate::timers::Timers;
 use crate::verdict::Cut;
 use crate::workers::Workers;
@@ -44,9 +47,11 @@ const SIGNALS: u32 = 0;
 /// The epoll token of reports from registered executors.
 const REGISTERED: u32 = u32::MAX;
 /// Names of executors that need no registering.
-const OWN: &[&str] = &["process", "local", WORKTREE];
+const OWN: &[&str] = &["process", "local", WORKTREE, TASK_TOOL];
 /// The one of worktrees, above all requests.
 const WORKTREES: u32 = 1 << 16;
+/// The executor that hands tasks to the subagents of one conversation.
+const TASK_TOOL: &str = "task_tool";
 
 /// What the dispatcher must be told.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +67,8 @@ pub struct LocalConfig {
     pub signals: bool,
     /// Where attempts get work trees of their own; `None`: those that want one are refused.
     pub worktrees: Option<Trees>,
+    /// The agent CLI whose session hosts tasks of the executor `task_tool`; empty for `claude`.
+    pub session_cli: String,
 }
 
 /// Performs attempts as processes of this machine. Must stay on the thread on which it was made: children die with
@@ -76,6 +83,7 @@ pub struct LocalDispatcher {
     signals: Option<Signals>,
     control: Option<Control>,
     registered: Registered,
+    session_cli: String,
     listen_at: Option<(Instant, PathBuf)>,
 }
 
@@ -88,6 +96,8 @@ pub(crate) enum Owner {
     Server(u32),
     /// A sandbox worker.
     Worker(u32),
+    /// A long-lived agent process.
+    Session(u32),
 }
 
 /// Attempts that are being performed, and what is to be told about them.
@@ -95,6 +105,7 @@ struct Desk {
     attempts: HashMap<AttemptKey, Running>,
     servers: Servers,
     workers: Workers,
+    sessions: Sessions,
     code_tools: CodeToolDesk,
     crew: Option<Crew>,
     reports: Vec<Report>,
@@ -144,6 +155,7 @@ impl LocalDispatcher {
                 attempts: HashMap::new(),
                 servers: Servers::new(config.servers),
                 workers: Workers::new(config.worker_argv),
+                sessions: Sessions::default(),
                 code_tools: CodeToolDesk::default(),
                 crew,
                 reports: Vec::new(),
@@ -158,6 +170,7 @@ impl LocalDispatcher {
             signals,
             control: None,
             registered,
+            session_cli: if config.session_cli.is_empty() { "claude".to_owned() } else { config.session_cli },
             listen_at: None,
         })
     }
@@ -194,6 +207,12 @@ impl LocalDispatcher {
     }
 
     fn begin(&mut self, spec: &AttemptSpec) -> Result<(), Failure> {
+        // A process that outlives its task has no place in a work tree that does not.
+        let stays = spec.demands.executor.as_deref() != Some(WORKTREE);
+        self.begin_with(spec, stays && spec.demands.isolation == Isolation::Context)
+    }
+
+    fn begin_with(&mut self, spec: &AttemptSpec, may_be_warm: bool) -> Result<(), Failure> {
         if let Some(name) = spec.demands.executor.as_deref().filter(|name| !OWN.contains(name)) {
             return self.registered.start(name, spec);
         }
@@ -216,6 +235,13 @@ impl LocalDispatcher {
             Work::Process(work) => ProcessAttempt::shell(spec, work, run_dir, means)?,
             Work::Agent(work) => {
                 let adapter = self.adapters.get(&work.cli)?;
+                if spec.demands.executor.as_deref() == Some(TASK_TOOL) {
+                    hosted_by(&self.session_cli, &spec.demands, work)?;
+                    return self.desk.sessions.host(spec, work, adapter, &run_dir);
+                }
+                if may_be_warm && self.desk.sessions.warm(spec, work, adapter, &run_dir) {
+                    return Ok(());
+                }
                 ProcessAttempt::agent(spec, work, adapter, run_dir, means)?
             }
             Work::Tool(work) => return self.desk.servers.call(spec, work),
@@ -264,7 +290,7 @@ impl LocalDispatcher {
                 _ => {}
             }
         }
-        let Desk { servers, workers, code_tools, reports, .. } = &mut self.desk;
+        let Desk { servers, workers, sessions, code_tools, reports, .. } = &mut self.desk;
         loop {
             code_tools.pass_on(servers, workers, reports);
             servers.pump(&self.environment, &mut self.block, &mut self.supervisor, reports);
@@ -274,8 +300,15 @@ impl LocalDispatcher {
             }
         }
         workers.pump(&mut self.block, &mut self.supervisor, reports);
+        sessions.pump(&self.environment, &mut self.block, &mut self.supervisor, reports);
+        let unperformed = sessions.take_unperformed();
         if code_tools.retire(servers, reports) {
             servers.pump(&self.environment, &mut self.block, &mut self.supervisor, reports);
+        }
+        for spec in unperformed {
+            if let Err(failure) = self.begin_with(&spec, false) {
+                self.desk.tell(never_began(&spec, failure));
+            }
         }
     }
 
@@ -296,8 +329,9 @@ impl LocalDispatcher {
             self.supervisor.end(running.child, grace);
             return;
         }
-        let Desk { servers, workers, code_tools, reports, .. } = &mut self.desk;
-        let _ = servers.cancel(key, cut, reports)
+        let Desk { servers, workers, sessions, code_tools, reports, .. } = &mut self.desk;
+        let _ = sessions.cancel(key, cut, grace, &mut self.supervisor, reports)
+            || servers.cancel(key, cut, reports)
             || workers.cancel(key, cut, reports)
             || code_tools.cancel(key, cut, reports);
     }
@@ -306,8 +340,7 @@ impl LocalDispatcher {
 impl Dispatcher for LocalDispatcher {
     fn start(&mut self, spec: AttemptSpec) {
         if let Err(failure) = self.begin(&spec) {
-            let ended = Ended { key: spec.key, epoch: spec.epoch, result: Err(failure), usage: None, session: None };
-            self.desk.tell(ended);
+            self.desk.tell(never_began(&spec, failure));
         }
     }
 
@@ -322,8 +355,9 @@ impl Dispatcher for LocalDispatcher {
         loop {
             let next = if self.desk.reports.is_empty() {
                 let (servers, workers) = (self.desk.servers.deadline(), self.desk.workers.deadline());
+                let sessions = self.desk.sessions.deadline();
                 let listen = self.listen_at.as_ref().map(|(at, _)| *at);
-                [until, self.desk.next_alarm(), servers, workers, listen].into_iter().flatten().min()
+                [until, self.desk.next_alarm(), servers, workers, sessions, listen].into_iter().flatten().min()
             } else {
                 Some(Instant::now())
             };
@@ -424,6 +458,7 @@ impl Listener<Owner> for Desk {
             }
             Owner::Server(index) => self.servers.hear(index, stream, bytes),
             Owner::Worker(index) => self.workers.hear(index, stream, bytes, &mut self.reports),
+            Owner::Session(index) => self.sessions.hear(index, stream, bytes, &mut self.reports),
         }
     }
 
@@ -441,12 +476,33 @@ impl Listener<Owner> for Desk {
             }
             Owner::Server(index) => self.servers.gone(index, exit),
             Owner::Worker(index) => self.workers.gone(index, exit, &mut self.reports),
+            Owner::Session(index) => self.sessions.gone(index, exit, &mut self.reports),
         }
     }
 
     fn ready(&mut self, token: u32) {
         self.ready.push(token);
     }
+}
+
+fn never_began(spec: &AttemptSpec, failure: Failure) -> Ended {
+    Ended { key: spec.key, epoch: spec.epoch, result: Err(failure), usage: None, session: None }
+}
+
+/// Whether a session of that CLI may host the task.
+fn hosted_by(session_cli: &str, demands: &Demands, work: &AgentWork) -> Result<(), Failure> {
+    if demands.isolation > Isolation::None {
+        let told = "tasks that a session hosts share it: executor task_tool provides no isolation";
+        return Err(Failure::new(FailureClass::Permission, told));
+    }
+    if work.cli != session_cli {
+        let told = format!(
+            "the session is one of `{session_cli}` (executors.task_tool.session_cli), and the agent is one of `{}`",
+            work.cli
+        );
+        return Err(Failure::new(FailureClass::Input, told));
+    }
+    Ok(())
 }
 
 /// Refuses what nobody here provides.

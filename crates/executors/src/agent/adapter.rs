@@ -177,6 +177,20 @@ impl Adapter {
         }
     }
 
+    /// What to spawn for a process that is given such tasks one after the other over stdin; the prompt of this one is in
+    /// `stdin`, not to be written as it is. `None` for CLIs that end with their answer.
+    pub(crate) fn long_lived(&self, work: &AgentWork) -> Option<Result<AgentCommand, Failure>> {
+        if self.family != Family::Claude || work.conversation != Conversation::Fresh {
+            return None;
+        }
+        Some(self.command(work).map(|mut command| {
+            command.argv.extend(["--input-format", "stream-json"].map(str::to_owned));
+            // What goes on in the background would answer into somebody else's turn.
+            command.env.push(("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS".to_owned(), "1".to_owned()));
+            command
+        }))
+    }
+
     /// Folders and files below the home folder that the CLI reads and writes for itself: login, settings, sessions. A
     /// confined process needs them.
     pub fn own_places(&self) -> &'static [&'static str] {

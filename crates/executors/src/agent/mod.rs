@@ -10,7 +10,7 @@ mod gemini;
 mod opencode;
 mod permission_flags;
 mod plain;
-mod prose;
+pub(crate) mod prose;
 mod stream;
 mod verdict;
 
@@ -20,6 +20,9 @@ mod tests;
 pub use adapter::{Adapter, Adapters};
 pub use config::{CliConfig, ConfigError, OutputBy, PromptBy};
 pub use stream::{AgentStream, Denial, Exit, Finished};
+
+/// The class of a provider's failed call.
+pub(crate) use verdict::by_status as class_of_status;
 
 /// Everything a spawn needs beyond the attempt's own environment and working folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -91,6 +91,11 @@ impl AgentStream {
         AgentStream { reader, lines: Lines::new(MAX_LINE_BYTES), head: Vec::new(), schema, before, too_long: false }
     }
 
+    /// For a turn of a process that goes on after it.
+    pub(crate) fn of_claude(schema: bool) -> Self {
+        AgentStream::new(OutputBy::ClaudeStream, schema, None)
+    }
+
     /// Bytes of stdout, cut anywhere. Returns what is worth showing now: the last line of the agent's words or its
     /// last tool, free of control characters and at most 200 characters long.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<String> {

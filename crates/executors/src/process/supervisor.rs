@@ -211,6 +211,15 @@ impl<O: Copy> Supervisor<O> {
         self.timers.add(Instant::now() + grace, Due::Kill(id));
     }
 
+    /// Whether the child has started something that is still alive.
+    pub(crate) fn has_descendants(&mut self, id: ChildId) -> bool {
+        let Some(pid) = self.child(id).map(|child| child.pid) else { return false };
+        let mut found = Vec::new();
+        descendants(pid, &mut found);
+        let stray = |child: &mut Child<O>| !child.orphans.is_empty();
+        found.iter().any(|process| !process.zombie) || self.child(id).is_some_and(stray)
+    }
+
     /// Whether any child, orphan or stray is left.
     pub(crate) fn is_idle(&self) -> bool {
         self.pids.is_empty() && self.strays.is_empty() && self.touched.is_empty()
