@@ -11,9 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use raddle_engine::admission::Pressure;
-use raddle_engine::attempt::{
-    AgentWork, AttemptKey, AttemptSpec, Demands, Ended, Failure, Isolation, Report, StopCause, Work,
-};
+use raddle_engine::attempt::{AttemptKey, AttemptSpec, Demands, Ended, Failure, Isolation, Report, StopCause, Work};
 use raddle_engine::executor::Executor;
 use raddle_engine::own_files::WORKTREE;
 use raddle_engine::ports::Dispatcher;
@@ -30,9 +28,9 @@ use crate::process_attempt::{Means, ProcessAttempt};
 use crate::registered::Registered;
 use crate::rundir::RunDir;
 use crate::servers::{POST, ServerSettings, Servers};
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, hosting};
 use crate::timers::Timers;
-use crate::verdict::Cut;
+use crate::verdict::{self, Cut};
 use crate::workers::Workers;
 use crate::worktree::{Crew, Trees};
 
@@ -236,7 +234,7 @@ impl LocalDispatcher {
             Work::Agent(work) => {
                 let adapter = self.adapters.get(&work.cli)?;
                 if spec.demands.executor.as_deref() == Some(TASK_TOOL) {
-                    hosted_by(&self.session_cli, &spec.demands, work)?;
+                    hosting::permitted(&self.session_cli, &spec.demands, work)?;
                     return self.desk.sessions.host(spec, work, adapter, &run_dir);
                 }
                 if may_be_warm && self.desk.sessions.warm(spec, work, adapter, &run_dir) {
@@ -307,7 +305,7 @@ impl LocalDispatcher {
         }
         for spec in unperformed {
             if let Err(failure) = self.begin_with(&spec, false) {
-                self.desk.tell(never_began(&spec, failure));
+                self.desk.tell(verdict::never_began(&spec, failure));
             }
         }
     }
@@ -340,7 +338,7 @@ impl LocalDispatcher {
 impl Dispatcher for LocalDispatcher {
     fn start(&mut self, spec: AttemptSpec) {
         if let Err(failure) = self.begin(&spec) {
-            self.desk.tell(never_began(&spec, failure));
+            self.desk.tell(verdict::never_began(&spec, failure));
         }
     }
 
@@ -483,26 +481,6 @@ impl Listener<Owner> for Desk {
     fn ready(&mut self, token: u32) {
         self.ready.push(token);
     }
-}
-
-fn never_began(spec: &AttemptSpec, failure: Failure) -> Ended {
-    Ended { key: spec.key, epoch: spec.epoch, result: Err(failure), usage: None, session: None }
-}
-
-/// Whether a session of that CLI may host the task.
-fn hosted_by(session_cli: &str, demands: &Demands, work: &AgentWork) -> Result<(), Failure> {
-    if demands.isolation > Isolation::None {
-        let told = "tasks that a session hosts share it: executor task_tool provides no isolation";
-        return Err(Failure::new(FailureClass::Permission, told));
-    }
-    if work.cli != session_cli {
-        let told = format!(
-            "the session is one of `{session_cli}` (executors.task_tool.session_cli), and the agent is one of `{}`",
-            work.cli
-        );
-        return Err(Failure::new(FailureClass::Input, told));
-    }
-    Ok(())
 }
 
 /// Refuses what nobody here provides.

@@ -31,13 +31,11 @@ fn rows() -> Vec<Row> {
     vec![
         (process(), |here| missing(here, here.agent_program)),
         (worktree(), no_worktrees),
-        (task_tool(), |_| Some(NOT_BUILT.to_owned())),
+        (task_tool(), |here| missing(here, here.session_program)),
         (ApiExecutor::describe(), |here| here.no_provider.map(str::to_owned)),
         (local(), |_| None),
     ]
 }
-
-const NOT_BUILT: &str = "not built yet";
 
 /// All built-in executors as they are on this machine.
 pub fn builtin(machine: &Machine<'_>) -> Vec<Candidate> {

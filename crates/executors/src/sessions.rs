@@ -5,7 +5,7 @@
 //! are arguments. Whatever is not as expected ends the process; a fresh one costs half a second, a mixed-up one a wrong
 //! answer.
 
-mod hosting;
+pub(crate) mod hosting;
 mod turn;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +32,8 @@ const TASKS: u32 = 50;
 const IDLE: usize = 10;
 /// Tasks of one hosting conversation at once, over all of them.
 pub(crate) const HOSTED: usize = 10;
+/// Emptying a conversation takes some ten milliseconds; a process that takes longer than this is not used again.
+const CLEARING: Duration = Duration::from_secs(5);
 /// What a conversation is emptied by.
 const CLEAR: &str = "/clear";
 
@@ -75,8 +77,8 @@ struct Session {
 
 enum State {
     Free,
-    /// Its conversation is being emptied; whether the process has said that it was.
-    Clearing(bool),
+    /// Its conversation is being emptied: until when at the latest, and whether the process has said that it was.
+    Clearing(Instant, bool),
     Busy(Box<Turn>),
     /// The turn is over; whether anything of it is still alive is to be seen.
     Over(Vec<Report>),
@@ -141,7 +143,7 @@ impl Sessions {
                     *state = State::Over(reports);
                 }
             },
-            State::Clearing(reset) => match turn::after_clear(line) {
+            State::Clearing(_, reset) => match turn::after_clear(line) {
                 turn::Clear::Reset => *reset = true,
                 turn::Clear::Done if *reset => {
                     *cost = 0.0;
@@ -162,7 +164,7 @@ impl Sessions {
         session.child = None;
         let words = session.error.last_lines(SHOWN_LINES);
         match std::mem::replace(&mut session.state, State::Free) {
-            State::Free | State::Clearing(_) => {}
+            State::Free | State::Clearing(..) => {}
             State::Over(mut told) => reports.append(&mut told),
             State::Busy(turn) if session.served > 1 && turn.is_unheard() => self.unperformed.extend(turn.into_specs()),
             State::Busy(turn) => reports.extend(turn.broken_off(exit, &words)),
@@ -198,7 +200,12 @@ impl Sessions {
 
     /// When [`Sessions::pump`] must be called at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.open.iter().filter_map(|session| session.turn()?.due().map(|(at, ..)| at)).min()
+        let due = |session: &Session| match &session.state {
+            State::Busy(turn) => turn.due().map(|(at, ..)| at),
+            State::Clearing(until, _) if !session.ending => Some(*until),
+            _ => None,
+        };
+        self.open.iter().filter_map(due).min()
     }
 
     /// Ends what is to be ended, frees what has answered, gives waiting attempts to processes.
@@ -220,6 +227,7 @@ impl Sessions {
             self.cancel(key, cut, GRACE, supervisor, reports);
         }
         for session in &mut self.open {
+            session.ending |= matches!(session.state, State::Clearing(until, _) if until <= now);
             session.settle(supervisor, reports);
         }
         self.end_idle(supervisor);
@@ -244,8 +252,14 @@ impl Sessions {
     fn next_waiting(&self) -> Option<usize> {
         let hosted: usize =
             self.open.iter().filter(|s| s.grant.hosting).filter_map(Session::turn).map(Turn::size).sum();
-        self.waiting.iter().position(|waiting| {
+        self.waiting.iter().enumerate().position(|(n, waiting)| {
             let grant = &waiting.grant;
+            let clearing = |s: &&Session| s.grant == *grant && !s.ending && matches!(s.state, State::Clearing(..));
+            let soon = self.open.iter().filter(clearing).count();
+            if soon > 0 && self.free(grant).is_none() {
+                // Those that are about to be free are sooner there than new ones.
+                return self.waiting[..n].iter().filter(|earlier| earlier.grant == *grant).count() >= soon;
+            }
             // One conversation hosts all tasks of a grant; those that come while it is busy have the next turn.
             let talks = || self.open.iter().any(|s| s.child.is_some() && s.grant == *grant && !s.is_free());
             !grant.hosting || hosted < HOSTED && !talks()
@@ -361,7 +375,7 @@ impl Session {
                     reports.append(&mut told);
                 }
                 if !self.grant.hosting {
-                    self.state = State::Clearing(false);
+                    self.state = State::Clearing(Instant::now() + CLEARING, false);
                     supervisor.write(child, &turn::user_line(CLEAR));
                 }
             }

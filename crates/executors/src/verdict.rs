@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use raddle_engine::FailureClass;
-use raddle_engine::attempt::{Failure, StopCause};
+use raddle_engine::attempt::{AttemptSpec, Ended, Failure, StopCause};
 
 use crate::process::Exit;
 
@@ -66,6 +66,11 @@ pub(crate) fn for_cut(cut: Cut, limits: Limits, last_words: &str) -> Failure {
 
 fn with_words(class: FailureClass, what: String, last_words: &str) -> Failure {
     Failure { class, message: if last_words.is_empty() { what } else { format!("{what}\n{last_words}") } }
+}
+
+/// The end of an attempt that could not be begun.
+pub(crate) fn never_began(spec: &AttemptSpec, failure: Failure) -> Ended {
+    Ended { key: spec.key, epoch: spec.epoch, result: Err(failure), usage: None, session: None }
 }
 
 fn own_end(exit: Exit) -> Option<(FailureClass, String)> {

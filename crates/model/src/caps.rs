@@ -40,10 +40,20 @@ impl ParallelismLevel {
     }
 }
 
+/// What agent tasks may use by their executors. Hosted ones have a limit that nothing lifts; where some are hosted and
+/// others not, the others count and the host lets its own wait.
+fn agents_pool(workflow: &Workflow, settings: &Settings) -> Cap {
+    let mut agents = workflow.tasks.iter().filter(|task| matches!(task.kind, TaskKind::Agent(_))).peekable();
+    if agents.peek().is_some() && agents.all(|task| task.executor == "task_tool") {
+        return Cap { value: 10, bound_by: "executors.task_tool" };
+    }
+    Cap { value: settings.max_processes, bound_by: "executors.process.max_processes" }
+}
+
 /// The caps that hold for a workflow under these settings. Every cap is the smallest of its terms; between equals the
 /// one closest to the user is named.
 pub fn caps(workflow: &Workflow, settings: &Settings) -> Caps {
-    let pool = Cap { value: settings.max_processes, bound_by: "executors.process.max_processes" };
+    let pool = agents_pool(workflow, settings);
     let local = Cap { value: settings.max_local, bound_by: "dag_execution.max_local" };
     let worktree = Cap { value: settings.max_worktrees.max(1), bound_by: "executors.worktree.max_worktrees" };
     let worktree = workflow.tasks.iter().any(|task| task.executor == "worktree").then_some(worktree);

@@ -45,7 +45,6 @@ const VALUES: &[(Place, &str, &str)] = &[
     (Task, "on_exhausted", "…"),
     (Task, "on_doubt", "compensate"),
     (Task, "isolation", "container"),
-    (Task, "executor", "task_tool"),
 ];
 
 /// Stands for any mapping in [`VALUES`].

@@ -23,8 +23,6 @@ pub enum Kind {
 pub enum Effect {
     /// It has its documented effect.
     Built,
-    /// It describes an executor that is not built yet: shown by `executors compare`, used by nothing.
-    Described,
     /// It would have to have an effect now and cannot: refused.
     Unbuilt(&'static str),
 }
@@ -44,7 +42,7 @@ const fn key(path: &'static [&'static str], kind: Kind) -> Key {
     Key { path, kind, effect: Effect::Built }
 }
 
-/// All keys. Later work adds rows and turns `Described` and `Unbuilt` into `Built`.
+/// All keys. Later work adds rows and turns `Unbuilt` into `Built`.
 pub const KEYS: &[Key] = &[
     key(&["dag_execution", "max_parallelism"], Kind::Count),
     key(&["dag_execution", "max_local"], Kind::Count),
@@ -65,7 +63,7 @@ pub const KEYS: &[Key] = &[
     key(&["executors", "worktree", "max_worktrees"], Kind::Count),
     key(&["executors", "worktree", "auto_merge"], Kind::Switch),
     key(&["executors", "worktree", "on_conflict"], Kind::List),
-    Key { path: &["executors", "task_tool", "session_cli"], kind: Kind::Text, effect: Effect::Described },
+    key(&["executors", "task_tool", "session_cli"], Kind::Text),
     key(&["executors", "api", "model"], Kind::Text),
     key(&["executors", "api", "fallback"], Kind::List),
     key(&["executors", "api", "max_output_tokens"], Kind::Count),

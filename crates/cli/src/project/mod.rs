@@ -35,6 +35,8 @@ pub struct Project {
     pub worktrees: WorktreeSettings,
     /// The providers of executor `api`.
     pub api: ApiConfig,
+    /// The agent CLI whose session hosts tasks.
+    pub session_cli: String,
     /// Things that were left out, in words: a broken `.mcp.json`, an agent file without a name.
     pub notes: Vec<String>,
 }
@@ -80,7 +82,8 @@ pub fn load(base_dir: &Path, shape: &Shape, colour: Colour) -> Result<Project, P
     };
     let worktrees = WorktreeSettings::of(&configuration)?;
     let api = providers::api(&configuration)?;
-    Ok(Project { catalog, adapters, worktrees, api, notes })
+    let session_cli = configuration.text(&["executors", "task_tool", "session_cli"]).unwrap_or("claude").to_owned();
+    Ok(Project { catalog, adapters, worktrees, session_cli, api, notes })
 }
 
 /// `[clis.*]` as the adapters want it.

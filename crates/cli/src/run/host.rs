@@ -233,6 +233,7 @@ impl Launch {
             servers,
             signals: true,
             worktrees,
+            session_cli: self.project.session_cli.clone(),
         };
         let wrong = |e: std::io::Error| Problem::io("prepare this process for running tasks", &e);
         let mut local = LocalDispatcher::new(config).map_err(wrong)?;

@@ -108,7 +108,6 @@ fn configuration_keys() {
             .unwrap_or_else(|| panic!("nothing is said about `{path}`: add it to MEANINGS"));
         let effect = match key.effect {
             Effect::Built => "",
-            Effect::Described => " (that executor is not built yet: shown by `raddle executors`, used by nothing)",
             Effect::Unbuilt(_) => " (not built yet: refused)",
         };
         text.push_str(&format!("| `{path}` | {} | {} | {}{effect} |\n", kind(key.kind), cell(default), cell(meaning)));

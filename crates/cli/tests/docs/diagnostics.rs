@@ -40,6 +40,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("permission-widened", "A task asks for more than the workflow grants; the message names field and value"),
     ("self-dependency", "A task depends on itself"),
     ("syntax", "Not YAML, JSON or TOML"),
+    ("unenforceable", "Something is demanded that nobody here can hold the task to"),
     ("unknown-agent", "No such agent in the file, the project or the configuration"),
     ("unknown-cli", "No such agent CLI"),
     ("unknown-dependency", "No task has that id"),

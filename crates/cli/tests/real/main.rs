@@ -14,3 +14,4 @@ mod place;
 #[path = "../e2e/processes.rs"]
 mod processes;
 mod servers;
+mod sessions;

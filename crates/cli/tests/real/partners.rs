@@ -133,6 +133,12 @@ impl Model {
         Model::start_as(place, rules, "stub_openai.py")
     }
 
+    /// One that hands on what it is asked to hand on to subagents, as a real one would; rules are for the others.
+    pub(crate) fn that_hands_on(place: &Place, rules: &Value) -> Result<Model, String> {
+        place.file("model.py", include_str!("handing_on.py"));
+        Model::start_as(place, rules, "stub_anthropic.py")
+    }
+
     fn start_as(place: &Place, rules: &Value, program: &str) -> Result<Model, String> {
         let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/stubs");
         let folder = std::env::var_os("RADDLE_STUBS").map_or(beside, PathBuf::from);
@@ -140,9 +146,13 @@ impl Model {
         if !script.is_file() {
             return Err(format!("there is no scripted model at {} (RADDLE_STUBS names its folder)", script.display()));
         }
+        // A model of the test's own stands on the same ground.
+        let own = place.work("model.py");
+        let script = if own.is_file() { own } else { script };
         let rules = place.file("rules.json", rules.to_string());
         let (port, calls) = (place.work("port"), place.work("calls"));
         let mut command = Command::new(found("python3")?);
+        command.env("PYTHONPATH", &folder).env("PYTHONDONTWRITEBYTECODE", "1");
         command.arg(&script).arg("--script").arg(rules).arg("--port-file").arg(&port).arg("--log").arg(&calls);
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut model = Model { process: process.map_err(|e| e.to_string())?, calls, url: String::new() };

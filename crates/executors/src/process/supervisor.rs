@@ -213,6 +213,8 @@ impl<O: Copy> Supervisor<O> {
 
     /// Whether the child has started something that is still alive.
     pub(crate) fn has_descendants(&mut self, id: ChildId) -> bool {
+        // What has left its parent behind may have come to us meanwhile.
+        self.adopt();
         let Some(pid) = self.child(id).map(|child| child.pid) else { return false };
         let mut found = Vec::new();
         descendants(pid, &mut found);

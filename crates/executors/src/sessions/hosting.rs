@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use raddle_engine::FailureClass;
-use raddle_engine::attempt::{AgentWork, Conversation, CostIs, Failure, RawOutput, Report, Usage};
+use raddle_engine::attempt::{AgentWork, Conversation, CostIs, Demands, Failure, Isolation, RawOutput, Report, Usage};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,6 +17,22 @@ use crate::agent::prose;
 
 /// The tool that hands a task to a subagent.
 const TOOL: &str = "Agent";
+
+/// Whether a session of that CLI may host the task.
+pub(crate) fn permitted(session_cli: &str, demands: &Demands, work: &AgentWork) -> Result<(), Failure> {
+    if demands.isolation > Isolation::None {
+        let told = "tasks that a session hosts share it: executor task_tool provides no isolation";
+        return Err(Failure::new(FailureClass::Permission, told));
+    }
+    if work.cli != session_cli {
+        let told = format!(
+            "the session is one of `{session_cli}` (executors.task_tool.session_cli), and the agent is one of `{}`",
+            work.cli
+        );
+        return Err(Failure::new(FailureClass::Input, told));
+    }
+    Ok(())
+}
 
 /// What the conversation itself is called with: the task's model and tools, and the one that hands tasks on.
 pub(super) fn session_of(work: &AgentWork) -> AgentWork {
@@ -195,12 +211,11 @@ impl Hosted {
                 cost_usd: spent.map(|spent| spent * part),
                 cost_is: if spent.is_some() { CostIs::Reported } else { CostIs::Unknown },
             };
-            let told = format!(
+            let mut told = format!(
                 "task_tool: {own} tokens of the subagent, and {} of the session that hosts it and {} more\n",
                 tokens(&overhead),
                 n - 1
             );
-            member.log(told.as_bytes());
             reports.push(Report::Progress { key: member.key(), line: told.trim_end().to_owned() });
             let result = match answer.result {
                 Some(Ok(text)) if member.has_schema() => prose::json_of(&text),
@@ -208,8 +223,9 @@ impl Hosted {
                 None => Err(not_handed_on(&result, words)),
             };
             if let Ok(RawOutput::Text(text) | RawOutput::Json(text)) = &result {
-                member.log(text.as_bytes());
+                told.push_str(text);
             }
+            member.log(told.as_bytes());
             reports.push(member.used(result, Some(usage), session.map(str::to_owned)));
         }
         (reports, healthy)

@@ -1,5 +1,5 @@
-//! Who continues whose conversation: judges `context: {resume: task}` and puts the turns of `context: shared` in order.
-//! It does not know where conversations are kept.
+//! Who shares a conversation with whom: judges `context: {resume: task}`, puts the turns of `context: shared` in order,
+//! and holds hosted tasks to the isolation that they can have. It does not know where conversations are kept.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,34 @@ use super::Reading;
 use super::task::Draft;
 use crate::diagnostic::quoted;
 use crate::graph::{self, Neighbours};
-use crate::workflow::{AgentContext, AgentTask, Task, TaskIndex, TaskKind};
+use crate::syntax::Span;
+use crate::workflow::{AgentContext, AgentTask, Isolation, Task, TaskIndex, TaskKind};
 
-/// The executor that holds a conversation of many tasks at once by itself.
-const HOLDS_ITSELF: &str = "task_tool";
+/// The executor whose tasks are hosted by one session.
+const HOSTED: &str = "task_tool";
+
+/// The demanded level, or the usual one of the executor; a level that the executor does not have is an error.
+pub(super) fn isolation(
+    executor: &str,
+    given: Option<Isolation>,
+    span: Span,
+    cx: &mut Reading<'_, '_>,
+) -> Option<Isolation> {
+    match given {
+        None if executor == HOSTED => Some(Isolation::None),
+        Some(level) if executor == HOSTED && level != Isolation::None => {
+            cx.sink
+                .error(
+                    "unenforceable",
+                    span,
+                    format!("executor `{HOSTED}` isolates nothing: its tasks share one session"),
+                )
+                .help("say `isolation: none` on the task, or use another executor");
+            None
+        }
+        given => Some(given.unwrap_or(Isolation::Process)),
+    }
+}
 
 fn agent(task: &Task) -> Option<&AgentTask> {
     match &task.kind {
@@ -32,7 +56,7 @@ impl Reading<'_, '_> {
                         self.resumable(&drafts[n], task, own, before);
                     }
                 }
-                AgentContext::Shared(_) if task.executor == HOLDS_ITSELF => {}
+                AgentContext::Shared(_) if task.executor == HOSTED => {}
                 AgentContext::Shared(_) => sharing.entry(own.cli.clone()).or_default().push(n as TaskIndex),
             }
         }
@@ -53,8 +77,8 @@ impl Reading<'_, '_> {
                 let message = format!("{id} talks through `{}` and this task through `{}`", other.cli, own.cli);
                 (message, "a conversation can be continued through the same agent CLI only".to_owned())
             }
-            _ if task.executor == HOLDS_ITSELF || before.executor == HOLDS_ITSELF => {
-                let message = format!("a task of the executor `{HOLDS_ITSELF}` has no conversation of its own");
+            _ if [task, before].iter().any(|task| matches!(task.executor.as_str(), HOSTED | "api")) => {
+                let message = "a task of the executors `task_tool` and `api` has no conversation of its own".to_owned();
                 (message, "use another executor, or let the prompt say what is to be known".to_owned())
             }
             Some(_) => return,

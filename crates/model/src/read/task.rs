@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Reading;
 use super::fields::{self, BareNumber};
 use super::header::{self, Header};
 use super::kinds;
 use super::permissions;
 use super::retry::{self, PartialRetry};
+use super::{Reading, conversations};
 use crate::diagnostic::quoted;
 use crate::keys;
 use crate::references::{self, Names, Use};
@@ -159,6 +159,10 @@ pub(super) fn read<'n>(
     // Code that may call tools can do with them whatever they do.
     let effects_by_kind = effects_by_kind || permissions::lends_tools(&permissions);
     let side_effects = common.side_effects.unwrap_or(effects_by_kind);
+    let Some(isolation) = conversations::isolation(&executor, common.isolation.or(header.defaults.isolation), span, cx)
+    else {
+        return (draft, None);
+    };
     let (line, column) = cx.sink.position(entries.first().map_or(span, |e| e.key_span));
     let task = Task {
         id: id.to_owned(),
@@ -177,7 +181,7 @@ pub(super) fn read<'n>(
         on_doubt: common.on_doubt.unwrap_or(if side_effects { OnDoubt::Ask } else { OnDoubt::Rerun }),
         estimate: common.estimate,
         executor,
-        isolation: common.isolation.or(header.defaults.isolation).unwrap_or(Isolation::Process),
+        isolation,
         permissions,
         hash: crate::hash::task(entries, &kind),
         kind,
