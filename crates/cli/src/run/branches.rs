@@ -8,7 +8,7 @@ use raddle_engine::own_files::WORKTREE;
 use raddle_engine::snapshot::WorktreeOptions;
 use raddle_engine::view::RunView;
 use raddle_engine::{Ending, Outcome, TaskIx};
-use raddle_executors::worktree::{Landing, Policies, Repository, Trees, Trouble, branch_name};
+use raddle_executors::worktree::{Landing, Policies, Repository, Trees, Trouble, branch_name, branches};
 use raddle_kernel::TaskState;
 use raddle_model::caps::Caps;
 use raddle_model::workflow::Workflow;
@@ -90,6 +90,20 @@ pub fn branch_of(view: &RunView, task: TaskIx) -> Option<String> {
     let (record, detail) = (&view.snapshot.tasks[task.index()], &view.tasks[task.index()]);
     let options = view.snapshot.options.worktrees.as_ref().filter(|_| record.executor == WORKTREE)?;
     (!detail.attempts.is_empty()).then(|| branch_name(&options.branch_prefix, &view.chapter.run, &record.id))
+}
+
+/// Why the folder of a run is still needed: what its tasks have left is not merged, or not even committed.
+pub fn unmerged(view: &RunView, run_dir: &Path) -> Option<String> {
+    let repository = Repository::open(view.snapshot.options.worktrees.as_ref()?, None);
+    branches(run_dir).into_iter().find_map(|branch| {
+        if !branch.is_earlier && branch.record.folder.exists() {
+            return Some(format!("its work tree {} is still there", branch.record.folder.display()));
+        }
+        // A repository that is gone needs nothing any more.
+        let tip = repository.tip_of(&branch.name).ok()??;
+        let is_merged = repository.holder(&tip).ok()?.is_some();
+        (!is_merged).then(|| format!("its branch {} is not merged", branch.name))
+    })
 }
 
 /// Merges the branches of a run's completed tasks, dependencies first.

@@ -13,6 +13,7 @@ use raddle_kernel::{Cause, TaskState};
 use raddle_model::template::{Lookup, Scope, Template};
 use serde_json::{Map, Value, json};
 
+use super::branches::unmerged;
 use super::document::{self, outcome_name, rfc3339};
 use super::events;
 use super::store::{self, Opened, journal_problem};
@@ -407,11 +408,14 @@ pub fn gc(args: GcArgs) -> Result<Exit, Problem> {
     let mut removed = Vec::new();
     for entry in home.list().map_err(|e| Problem::io("list the runs", &e))? {
         // What is live, unfinished or damaged is never removed: only a person can know what it is worth.
-        let finished = match Opened::open(&home, entry.id) {
-            Ok(opened) if !opened.live && !entry.live => opened.view.finished_at,
-            _ => None,
-        };
+        let opened = Opened::open(&home, entry.id).ok().filter(|opened| !opened.live && !entry.live);
+        let finished = opened.as_ref().and_then(|opened| opened.view.finished_at);
         if finished.is_some_and(|at| at < before) {
+            let unmerged = opened.and_then(|opened| unmerged(&opened.view, &home.run_folder(&entry.id)));
+            if let Some(why) = unmerged {
+                terminal::tell(&format!("kept {}: {}; see `raddle worktrees list`\n", entry.id, harmless(&why)));
+                continue;
+            }
             if !args.dry_run {
                 let folder = home.run_folder(&entry.id);
                 fs::remove_dir_all(&folder).map_err(|e| Problem::io(format!("remove {}", folder.display()), &e))?;

@@ -18,3 +18,4 @@ mod place;
 mod processes;
 mod surroundings;
 mod timeouts;
+mod worktrees;

@@ -276,6 +276,8 @@ pub(crate) fn only(known: &BTreeMap<String, String>, now: &BTreeMap<String, Stri
     let old = |key: &String| match known.get(key) {
         Some(value) => format!("{key}={value}"),
         None if key.ends_with(".required") => format!("{key}=false"),
+        // Without a program git would take one side for the merge; one that fails makes a conflict.
+        None if key.starts_with("merge.") => format!("{key}=false"),
         None => format!("{key}="),
     };
     changed.map(|(key, _)| old(key)).collect()

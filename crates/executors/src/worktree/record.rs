@@ -31,6 +31,9 @@ pub struct Record {
     /// The last commit, once what the attempt left is committed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tip: Option<String>,
+    /// Whether the work tree was complete: before that no process was in it, and nothing in it is anybody's work.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub complete: bool,
     /// Why the work tree stays although the attempt is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<String>,

@@ -67,52 +67,69 @@ impl Trees {
         &self.repository.top
     }
 
-    /// Makes a branch and a work tree for an attempt.
+    /// Makes a branch and a work tree for an attempt; nothing of it is left when that fails.
     pub(crate) fn prepare(&self, order: &Order, stopped: &Arc<AtomicBool>) -> Result<Tree, Trouble> {
         let below = self.below(&order.cwd)?;
         let git = self.repository.git.until(Arc::clone(stopped));
         let git = self.repository.trusted(&git)?;
+        let mut record = self.begin(&git, order, stopped).inspect_err(|_| {
+            let begun = Record::of_stem(&self.run_dir, &order.stem).filter(|r| !r.complete && r.tip.is_none());
+            let _ = begun.map(|record| self.discard(&record));
+        })?;
+        let made = self.fill(&git, order, &record, &below);
+        if made.is_ok() {
+            record.complete = true;
+        }
+        match made.and_then(|cwd| record.write(&self.run_dir).map(|()| cwd)) {
+            Ok(cwd) => Ok(Tree { record, cwd }),
+            Err(trouble) => {
+                // The next attempt begins anew; what cannot be taken away is in the way of nobody but this branch.
+                let _ = self.discard(&record);
+                Err(trouble)
+            }
+        }
+    }
+
+    /// The record, the branch at its base, and an empty work tree that git knows.
+    fn begin(&self, git: &Git, order: &Order, stopped: &AtomicBool) -> Result<Record, Trouble> {
         let branch = self.branch(&order.task);
         let folder = Record::folder_of(&self.run_dir, &order.stem);
         let before = Record::of_stem(&self.run_dir, &order.stem).unwrap_or_default();
-        {
-            let _held = self.repository.hold(|| stopped.load(Ordering::Relaxed))?;
-            let base = self.base(&git, order)?;
-            let mut kept = before.kept;
-            let old = self.repository.tip(&git, &branch)?;
-            let mut changes = String::new();
-            if let Some(old) = &old {
-                let left_nothing = Record::of_task(&self.run_dir, &order.task).is_some_and(|r| r.base == *old);
+        let _held = self.repository.hold(|| stopped.load(Ordering::Relaxed))?;
+        let base = self.base(git, order)?;
+        let mut kept = before.kept;
+        let changes = match self.repository.tip(git, &branch)? {
+            None => format!("create refs/heads/{branch} {base}\n"),
+            Some(old) => {
+                let left_nothing = Record::of_task(&self.run_dir, &order.task).is_some_and(|r| r.base == old);
+                let mut changes = format!("update refs/heads/{branch} {base} {old}\n");
                 if !left_nothing {
-                    let name = self.free_name(&git, &branch)?;
+                    let name = self.free_name(git, &branch)?;
                     changes.push_str(&format!("create refs/heads/{name} {old}\n"));
                     kept.push(name);
                 }
-                changes.push_str(&format!("update refs/heads/{branch} {base} {old}\n"));
-            } else {
-                changes.push_str(&format!("create refs/heads/{branch} {base}\n"));
+                changes
             }
-            let record = Record {
-                task: order.task.clone(),
-                attempt: order.attempt,
-                branch: branch.clone(),
-                base: base.clone(),
-                folder: folder.clone(),
-                kept,
-                ..Record::default()
-            };
-            record.write(&self.run_dir)?;
-            git.call(&["update-ref", "--stdin"]).repository(&self.repository.path).input(changes).run()?;
-            let reason = format!("raddle run {}", self.run);
-            git.call(&["worktree", "add", "--quiet", "--no-checkout", "--lock", "--reason", &reason])
-                .paths(&[&folder, Path::new(&branch)])
-                .repository(&self.repository.path)
-                .run()?;
-        }
-        // The longest part, and one that nobody else is in the way of.
-        let admin = self.admin(&folder).ok_or_else(|| Trouble::Other("git made no work tree".to_owned()))?;
-        git.call(&["reset", "--quiet", "--hard"]).repository(&admin).tree(&folder).run()?;
-        let cwd = folder.join(&below);
+        };
+        let (task, attempt) = (order.task.clone(), order.attempt);
+        let record =
+            Record { task, attempt, branch: branch.clone(), base, folder: folder.clone(), kept, ..Record::default() };
+        record.write(&self.run_dir)?;
+        git.call(&["update-ref", "--stdin"]).repository(&self.repository.path).input(changes).run()?;
+        let reason = format!("raddle run {}", self.run);
+        git.call(&["worktree", "add", "--quiet", "--no-checkout", "--lock", "--reason", &reason])
+            .paths(&[&folder, Path::new(&branch)])
+            .repository(&self.repository.path)
+            .run()?;
+        Ok(record)
+    }
+
+    /// Checks everything out, which takes longest and is in nobody's way, and finds where the attempt starts.
+    fn fill(&self, git: &Git, order: &Order, record: &Record, below: &Path) -> Result<PathBuf, Trouble> {
+        let folder = &record.folder;
+        let admin = self.admin(folder).ok_or_else(|| Trouble::Other("git made no work tree".to_owned()))?;
+        git.call(&["reset", "--quiet", "--hard"]).repository(&admin).tree(folder).run()?;
+        let cwd = folder.join(below);
         let cannot = |error: std::io::Error| {
             Trouble::Other(format!(
                 "the folder {} is not in the worktree ({error}); commit it, or start the task elsewhere",
@@ -127,9 +144,20 @@ impl Trees {
         if !real.starts_with(&inside) {
             return Err(Trouble::Other(format!("the folder {} leads out of the worktree", below.display())));
         }
-        let record = Record::of_stem(&self.run_dir, &order.stem)
-            .ok_or_else(|| Trouble::Other("the record of the worktree is gone".to_owned()))?;
-        Ok(Tree { record, cwd })
+        Ok(cwd)
+    }
+
+    /// Takes away a work tree in which no process has been.
+    fn discard(&self, record: &Record) -> Result<(), Trouble> {
+        let git = &self.repository.git;
+        let _held = self.repository.hold(|| false)?;
+        if self.admin(&record.folder).is_some() {
+            let call = git.call(&["worktree", "remove", "--force", "--force"]).paths(&[&record.folder]);
+            call.repository(&self.repository.path).run()?;
+        } else {
+            let _ = std::fs::remove_dir_all(&record.folder);
+        }
+        Record { tip: Some(record.base.clone()), ..record.clone() }.write(&self.run_dir)
     }
 
     /// The commit from which a task starts.
@@ -316,7 +344,11 @@ impl Trees {
     pub fn commit_leftovers(&self) -> Vec<Leftover> {
         let open = records(&self.run_dir).into_iter().filter(|record| record.tip.is_none());
         let seal = |record: Record| Leftover {
-            result: self.seal(&record, "left when its engine died").map_err(|trouble| trouble.to_string()),
+            result: match record.complete {
+                true => self.seal(&record, "left when its engine died"),
+                false => self.discard(&record).map(|()| false),
+            }
+            .map_err(|trouble| trouble.to_string()),
             task: record.task,
             branch: record.branch,
         };
