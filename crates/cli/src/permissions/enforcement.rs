@@ -135,6 +135,9 @@ fn files(task: &Task, grant: &Grant, workflow: &Workflow, base: &Location) -> Re
             serves_all_alike(grant, workflow, &tool.server)?;
             operating_system()
         }
+        TaskKind::Agent(_) if task.executor == "task_tool" => {
+            Err("tasks of executor task_tool share one process, and nothing limits files for one of them".into())
+        }
         TaskKind::Agent(_) | TaskKind::Shell(_) => operating_system(),
     }
 }

@@ -24,6 +24,10 @@ pub(crate) fn permitted(session_cli: &str, demands: &Demands, work: &AgentWork) 
         let told = "tasks that a session hosts share it: executor task_tool provides no isolation";
         return Err(Failure::new(FailureClass::Permission, told));
     }
+    if demands.confinement.is_some() {
+        let told = "tasks that a session hosts share its process: executor task_tool cannot limit files or network";
+        return Err(Failure::new(FailureClass::Permission, told));
+    }
     if work.cli != session_cli {
         let told = format!(
             "the session is one of `{session_cli}` (executors.task_tool.session_cli), and the agent is one of `{}`",
