@@ -7,7 +7,7 @@ use serde_json::Value;
 
 mod words;
 
-use words::{relatives, terms};
+use words::{Manner, is_deed, manner, plurals, relatives, terms, wish};
 
 /// How soon a repeated word stops counting, and how much long texts are discounted; the usual values of the literature,
 /// the second a little lower because descriptions of tools are all short.
@@ -18,9 +18,16 @@ const NAME: f32 = 3.0;
 const DESCRIPTION: f32 = 1.0;
 const PARAMETER: f32 = 0.5;
 /// How much a related word counts beside the word itself.
-const RELATED: f32 = 0.5;
+const RELATED: f32 = 0.7;
 /// How much a word with the same beginning counts, when the word itself is nowhere.
 const SIMILAR: f32 = 0.4;
+/// How much a word in the plural counts beside its singular.
+const PLURAL: f32 = 0.4;
+/// How much less each further word of a wish counts: the thing that is meant is named first, what it is of later.
+const LATER: f32 = 0.9;
+/// How much a tool gains that changes nothing when no deed is wished for, and that which fits the number besides.
+const HARMLESS: f32 = 0.15;
+const FITTING: f32 = 0.1;
 /// Descriptions and schemas are read this far.
 const READ_BYTES: usize = 4096;
 /// Parameters beyond this are not read.
@@ -42,12 +49,14 @@ pub struct Described<'a> {
 pub struct Index {
     /// By term: which tools have it, and how much it counts there.
     postings: HashMap<String, Vec<(u32, f32)>>,
-    tools: usize,
+    /// What each tool does, by its name.
+    manners: Vec<Manner>,
 }
 
 impl Index {
     /// Reads the descriptions.
     pub fn new<'a>(tools: impl IntoIterator<Item = Described<'a>>) -> Self {
+        let mut manners = Vec::new();
         let mut weights: Vec<(HashMap<String, f32>, f32)> = Vec::new();
         for tool in tools {
             let mut of_tool: HashMap<String, f32> = HashMap::new();
@@ -57,7 +66,12 @@ impl Index {
                     *of_tool.entry(term).or_default() += weight;
                     length += weight;
                 }
+                for term in plurals(&text[..text.floor_char_boundary(READ_BYTES)]) {
+                    *of_tool.entry(term).or_default() += weight * PLURAL;
+                }
             };
+            let own = tool.name.split_once(':').map_or(tool.name, |(_, own)| own);
+            manners.push(manner(own));
             read(tool.name, NAME);
             read(tool.description, DESCRIPTION);
             let parameters = tool.parameters.get("properties").and_then(Value::as_object);
@@ -81,17 +95,27 @@ impl Index {
             let rarity = (1.0 + (n - with + 0.5) / (with + 0.5)).ln();
             of_term.iter_mut().for_each(|(_, score)| *score *= rarity);
         }
-        Index { postings, tools: count }
+        Index { postings, manners }
     }
 
     /// The positions of the tools that have anything to do with it, best first, at most `most`.
     pub fn search(&self, wanted: &str, most: usize) -> Vec<usize> {
-        let mut asked = terms(&wanted[..wanted.floor_char_boundary(READ_BYTES)]);
-        asked.sort_unstable();
-        asked.dedup();
-        let mut scores = vec![0.0_f32; self.tools];
-        let mut best = vec![0.0_f32; self.tools];
-        for term in &asked {
+        let wanted = &wanted[..wanted.floor_char_boundary(READ_BYTES)];
+        let mut asked: Vec<(String, f32)> = Vec::new();
+        let mut weight = 1.0;
+        for term in wish(wanted) {
+            if asked.iter().all(|(known, _)| *known != term) {
+                asked.push((term, weight));
+                weight *= LATER;
+            }
+        }
+        let names_a_deed = asked.iter().any(|(term, _)| is_deed(term));
+        let of_many = plurals(wanted);
+        let fitting = if of_many.is_empty() { Manner::Get } else { Manner::List };
+        asked.extend(of_many.into_iter().map(|word| (word, PLURAL)));
+        let mut scores = vec![0.0_f32; self.manners.len()];
+        let mut best = vec![0.0_f32; self.manners.len()];
+        for (term, place) in &asked {
             // What a tool has of one asked word counts once: the word itself or the best relative of it.
             let mut touched: Vec<u32> = Vec::new();
             for (word, weight) in self.expanded(term) {
@@ -100,14 +124,19 @@ impl Index {
                     if *held == 0.0 {
                         touched.push(*tool);
                     }
-                    *held = held.max(score * weight);
+                    *held = held.max(score * weight * place);
                 }
             }
             for tool in touched {
                 scores[tool as usize] += std::mem::take(&mut best[tool as usize]);
             }
         }
-        let mut found: Vec<usize> = (0..self.tools).filter(|tool| scores[*tool] > 0.0).collect();
+        if !names_a_deed {
+            for (score, manner) in scores.iter_mut().zip(&self.manners).filter(|(_, m)| **m != Manner::Change) {
+                *score *= 1.0 + HARMLESS + if *manner == fitting { FITTING } else { 0.0 };
+            }
+        }
+        let mut found: Vec<usize> = (0..scores.len()).filter(|tool| scores[*tool] > 0.0).collect();
         found.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
         found.truncate(most);
         found

@@ -1,7 +1,7 @@
 //! Texts as terms: words apart, endings off, and which words stand for the same deed in names of tools. It does not
 //! know what is searched.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 /// Words that are in every description and tell nothing.
@@ -12,13 +12,22 @@ const IDLE: &[&str] = &[
     "via", "want", "was", "we", "what", "when", "which", "with", "you", "your",
 ];
 
+/// Turns of speech for one deed, with the word that stands for it. The words are as [`terms`] leaves them.
+const PHRASES: &[(&[&str], &str)] = &[
+    (&["get", "rid"], "delet"),
+    (&["look"], "search"),
+    (&["turn"], "updat"),
+    (&["switch"], "updat"),
+    (&["giv", "access"], "shar"),
+];
+
 /// Words for one deed or thing. Only what tools in general are about; a word may be in several groups.
 const GROUPS: &[&[&str]] = &[
-    &["delete", "remove", "erase", "drop", "destroy", "discard", "purge", "clear", "rid"],
+    &["delete", "remove", "erase", "drop", "destroy", "discard", "purge", "clear", "rid", "cancel", "revoke"],
     &["create", "add", "make", "new", "open", "insert", "register", "file"],
     &["list", "show", "enumerate", "browse", "display", "overview"],
     &["get", "fetch", "read", "retrieve", "load", "view", "look", "show", "details"],
-    &["search", "find", "lookup", "query", "locate", "look", "where", "seek"],
+    &["search", "find", "lookup", "query", "locate", "look", "seek"],
     &["update", "edit", "change", "modify", "set", "alter", "adjust", "rename", "correct"],
     &["send", "post", "deliver", "submit", "publish", "dispatch", "write"],
     &["run", "execute", "start", "launch", "trigger", "invoke", "boot"],
@@ -75,6 +84,9 @@ const GROUPS: &[&[&str]] = &[
     &["meaning", "definition", "dictionary", "explain", "define"],
 ];
 
+/// The groups before this one are of deeds, the others of things.
+const LAST_DEED: usize = 27;
+
 /// By stem: the stems that are in a group with it.
 static RELATIVES: LazyLock<HashMap<String, Vec<String>>> = LazyLock::new(|| {
     let mut relatives: HashMap<String, Vec<String>> = HashMap::new();
@@ -90,13 +102,22 @@ static RELATIVES: LazyLock<HashMap<String, Vec<String>>> = LazyLock::new(|| {
 
 /// The terms of a text: words of letters and digits, apart also where small letters become capitals, without endings.
 pub(super) fn terms(text: &str) -> Vec<String> {
-    let mut terms = Vec::new();
+    words(text).iter().map(|word| stem(word)).collect()
+}
+
+/// Words in the plural, as they are: a list is of commits, not of a commit.
+pub(super) fn plurals(text: &str) -> Vec<String> {
+    words(text).into_iter().filter(|word| word.len() > 3 && word.ends_with('s') && stem(word) != *word).collect()
+}
+
+fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
     let mut word = String::new();
     let mut was_small = false;
     for c in text.chars().chain([' ']) {
         if !c.is_alphanumeric() || (was_small && c.is_uppercase()) {
             if !word.is_empty() && IDLE.binary_search(&word.as_str()).is_err() {
-                terms.push(stem(&word));
+                words.push(word.clone());
             }
             word.clear();
         }
@@ -105,12 +126,57 @@ pub(super) fn terms(text: &str) -> Vec<String> {
         }
         was_small = c.is_lowercase() || c.is_numeric();
     }
+    words
+}
+
+/// What a tool does to the things that it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// It tells of many.
+    List,
+    /// It tells of one.
+    Get,
+    /// It tells something else.
+    Tell,
+    /// It changes something, or nobody knows.
+    Change,
+}
+
+/// By the first deed in a tool's name.
+pub(super) fn manner(name: &str) -> Manner {
+    match terms(name).into_iter().find(|term| is_deed(term)).as_deref() {
+        Some("list" | "browse" | "enumerat") => Manner::List,
+        Some("get" | "fetch" | "read" | "retriev" | "view" | "show") | None => Manner::Get,
+        Some("search" | "find" | "query" | "lookup" | "count") => Manner::Tell,
+        Some(_) => Manner::Change,
+    }
+}
+
+/// The terms of a wish, those of turns of speech replaced by the word for their deed.
+pub(super) fn wish(text: &str) -> Vec<String> {
+    let mut terms = terms(text);
+    for (phrase, deed) in PHRASES {
+        let place = terms.iter().position(|term| term == phrase[0]);
+        if let Some(at) = place
+            && phrase.iter().all(|word| terms.iter().any(|term| term == word))
+        {
+            terms[at] = (*deed).to_owned();
+            terms.retain(|term| !phrase[1..].contains(&term.as_str()));
+        }
+    }
     terms
 }
 
 /// The other terms of the groups that a term is in.
 pub(super) fn relatives(term: &str) -> impl Iterator<Item = &'static str> {
     RELATIVES.get(term).into_iter().flatten().map(String::as_str)
+}
+
+/// Whether a term stands for a deed at all.
+pub(super) fn is_deed(term: &str) -> bool {
+    static DEEDS: LazyLock<HashSet<String>> =
+        LazyLock::new(|| GROUPS[..LAST_DEED].iter().flat_map(|group| group.iter()).map(|word| stem(word)).collect());
+    DEEDS.contains(term)
 }
 
 /// Cuts the usual English endings; crude, and the same for both sides.
