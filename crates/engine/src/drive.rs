@@ -3,7 +3,7 @@
 //! claims that unheld attempts are lost, and goes on.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use raddle_kernel::{Attempt, Command, Event, Input, Outcome, Refusal, Run, TaskIx, Time};
@@ -110,6 +110,8 @@ pub struct Engine<'a, P, D, J, C> {
     batch: Vec<Record>,
     /// Reports of our own making (an attempt whose inputs cannot be resolved).
     own_reports: Vec<Report>,
+    /// Live attempts to which something was refused.
+    denied: BTreeSet<AttemptKey>,
     stopping: Option<StopKind>,
     next_pressure: Time,
     seq: u64,
@@ -137,6 +139,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             deadlines: BinaryHeap::new(),
             batch: Vec::new(),
             own_reports: Vec::new(),
+            denied: BTreeSet::new(),
             stopping: None,
             next_pressure: Time(0),
             seq: journal.last_seq(),
@@ -284,6 +287,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             Report::Progress { key, line } => self.observers.iter_mut().for_each(|o| o.progress(key, &line)),
             Report::Denied { key, action, resource, rule } => {
                 let (action, resource, rule) = (action.into(), resource.into(), rule.into());
+                self.denied.insert(key);
                 self.push(Fact::Denied { task: key.task, action, resource, rule });
             }
             Report::Model { key, model, reason } => self.model_chosen(key, model, reason),
@@ -371,7 +375,9 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             // treats it as lost, by the task's own word on doubt.
             return;
         }
-        if class == raddle_kernel::FailureClass::Permission {
+        // What was refused to a live attempt has been told by whoever refused it.
+        let is_told = self.denied.remove(&AttemptKey { task, attempt });
+        if class == raddle_kernel::FailureClass::Permission && !is_told {
             let resource = format!("attempt {}", attempt.0).into();
             self.push(Fact::Denied { task, action: "start".into(), resource, rule: message.as_str().into() });
         }

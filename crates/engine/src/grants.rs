@@ -80,8 +80,8 @@ fn permit(task: &Task, work: &Work, work_dir: &Path) -> Result<(), Failure> {
     if answer.allowed { Ok(()) } else { Err(refused(&answer.rule)) }
 }
 
-/// The tools of MCP servers for code. With an intent it sees them also where none may be called; without one it has
-/// tools where some are granted.
+/// The tools of MCP servers for code that asks for them. With an intent it sees them also where none may be called;
+/// without one it has tools where some are granted.
 pub fn code_tools(task: &Task, intent: Option<&str>, idempotency_key: impl FnOnce() -> String) -> Option<CodeTools> {
     let pattern = |rule: &ToolRule| match rule {
         // A star in a server's name would be taken for any server.
@@ -90,6 +90,9 @@ pub fn code_tools(task: &Task, intent: Option<&str>, idempotency_key: impl FnOnc
         ToolRule::Server { server, tool: Some(tool) } => Some(format!("{server}:{tool}")),
         ToolRule::Named(_) | ToolRule::Command(_) => None,
     };
+    if !matches!(&task.kind, TaskKind::Code(code) if code.asks_for_tools) {
+        return None;
+    }
     // Where nothing is said of tools, code may call none: it was never told that it may.
     let rules = task.permissions.usable().tools.rules();
     let granted: Option<Vec<String>> = rules.map(|rules| rules.iter().filter_map(pattern).collect());

@@ -180,7 +180,7 @@ fn every_task() -> Value {
         "timeout": duration("Wall clock of one attempt; 300s by default"),
         "retry": {"$ref": "#/$defs/retry"},
         "retryable": {"type": "boolean", "description": "Whether failures may be retried at all"},
-        "side_effects": {"type": "boolean", "description": "true by default for tool, shell and agent, false for code"},
+        "side_effects": {"type": "boolean", "description": "true by default for tool, shell and agent, and for code that may call tools; false for other code"},
         "when": text("Condition; false skips the task"),
         "foreach": text("Reference to a list; one execution per item"),
         "max_parallel": {"type": "integer", "minimum": 1, "description": "Items of foreach at once"},

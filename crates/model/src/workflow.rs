@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::mcp_server::McpServer;
-use crate::permissions::Permissions;
+use crate::permissions::{Permissions, ToolRule};
 use crate::template::Template;
 
 /// Position of a task in [`Workflow::tasks`] (file order).
@@ -261,6 +261,9 @@ pub struct CodeTask {
     pub deterministic: bool,
     /// `intent:`: the tools of the MCP servers are listed for it, best first.
     pub intent: Option<String>,
+    /// Whether it asks for the tools of MCP servers: by an intent, or by `permissions.tools` of its own. What a workflow
+    /// grants to all its tasks is no tool in the hands of code that never asked.
+    pub asks_for_tools: bool,
 }
 
 /// `run:`.
@@ -346,6 +349,13 @@ impl Task {
             TaskKind::Code(_) => "code",
             TaskKind::Shell(_) => "shell",
         }
+    }
+
+    /// Whether it is code that may call tools of MCP servers.
+    pub fn may_call_tools(&self) -> bool {
+        let is_of_server = |rule: &ToolRule| matches!(rule, ToolRule::Server { .. });
+        let granted = self.permissions.usable().tools.rules().unwrap_or_default();
+        matches!(&self.kind, TaskKind::Code(code) if code.asks_for_tools) && granted.iter().any(is_of_server)
     }
 
     /// A code task without side effects: its failure is a value, not an error.

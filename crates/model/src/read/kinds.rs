@@ -224,7 +224,10 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
             allowed_read_paths: Vec::new(),
             deterministic: false,
             intent: self.intent(),
+            asks_for_tools: false,
         };
+        task.asks_for_tools =
+            task.intent.is_some() || self.get("permissions").is_some_and(|own| own.get("tools").is_some());
         if let Some(node) = self.get("sandbox_config") {
             self.sandbox(node, &mut task);
         }

@@ -210,12 +210,6 @@ pub(super) fn fit(
     agent_tools(permissions, agent, header)
 }
 
-/// Whether tools of MCP servers are granted by name.
-pub(super) fn lends_tools(permissions: &Permissions) -> bool {
-    let rules = permissions.usable().tools.rules().unwrap_or_default();
-    rules.iter().any(|rule| matches!(rule, ToolRule::Server { .. }))
-}
-
 fn command(shell: &ShellTask, grant: &Grant) -> Option<String> {
     let answer = match shell {
         ShellTask::Script(script) => grant.command(script.trim()),

@@ -156,15 +156,12 @@ pub(super) fn read<'n>(
     if !answers || cx.sink.errors() > errors {
         return (draft, None);
     }
-    // Code that may call tools can do with them whatever they do.
-    let effects_by_kind = effects_by_kind || permissions::lends_tools(&permissions);
-    let side_effects = common.side_effects.unwrap_or(effects_by_kind);
     let Some(isolation) = conversations::isolation(&executor, common.isolation.or(header.defaults.isolation), span, cx)
     else {
         return (draft, None);
     };
     let (line, column) = cx.sink.position(entries.first().map_or(span, |e| e.key_span));
-    let task = Task {
+    let mut task = Task {
         id: id.to_owned(),
         name,
         description: common.description,
@@ -173,12 +170,12 @@ pub(super) fn read<'n>(
         level: 0,
         timeout: timeout(&kind, common.timeout.or(header.defaults.timeout)),
         retry: common.retry.complete(common.retryable, &header.defaults.retry, retries(&kind, cx)),
-        side_effects,
+        side_effects: effects_by_kind,
         output_format: common.output_format,
         output_schema: common.output_schema,
         env: common.env,
         cwd: common.cwd,
-        on_doubt: common.on_doubt.unwrap_or(if side_effects { OnDoubt::Ask } else { OnDoubt::Rerun }),
+        on_doubt: OnDoubt::Ask,
         estimate: common.estimate,
         executor,
         isolation,
@@ -188,6 +185,10 @@ pub(super) fn read<'n>(
         line,
         column,
     };
+    // Code is free of effects until it may call what has some.
+    task.side_effects = common.side_effects.unwrap_or(effects_by_kind || task.may_call_tools());
+    let by_effects = if task.side_effects { OnDoubt::Ask } else { OnDoubt::Rerun };
+    task.on_doubt = common.on_doubt.unwrap_or(by_effects);
     (draft, Some(task))
 }
 

@@ -394,9 +394,10 @@ fn code_that_may_call_tools_has_effects_unless_it_says_otherwise() {
     for (permissions, more, effects) in [
         ("{}", "", false),
         ("{tools: [Read]}", "", false),
-        ("{tools: ['mock:x']}", "", true),
+        ("{tools: ['mock:x']}", "", false),
+        ("{tools: ['mock:x']}", ", permissions: {tools: ['mock:x']}", true),
         ("{tools: ['mock:x']}", ", permissions: {tools: []}", false),
-        ("{tools: ['mock:*']}", ", side_effects: false", false),
+        ("{tools: ['mock:*']}", ", intent: find, side_effects: false", false),
     ] {
         let parsed = granted(permissions, &format!("type: code_execution, code: return 1{more}"));
         let workflow = parsed.workflow.unwrap_or_else(|| panic!("{:?}", parsed.diagnostics));
@@ -498,4 +499,26 @@ fn conversations_are_continued_by_those_who_can() {
     );
     let TaskKind::Agent(agent) = &shared.tasks[0].kind else { panic!("an agent") };
     assert_eq!(agent.context, crate::workflow::AgentContext::Shared(Some(2)));
+}
+
+#[test]
+fn code_that_may_call_tools_has_side_effects() {
+    let effects = |permissions: &str, own: &str| {
+        let text = format!(
+            "mcp_servers: {{git: {{command: g}}}}\npermissions: {permissions}\n\
+             tasks: [{{id: t, type: code_execution, code: return 1{own}}}]"
+        );
+        let parsed = parse(text.as_bytes(), "wf.yaml", &NoSources, &Catalog::builtin());
+        let task = parsed.workflow.unwrap_or_else(|| panic!("{:?}", parsed.diagnostics)).tasks.remove(0);
+        (task.may_call_tools(), task.side_effects, task.safe_to_fail())
+    };
+    let (calls, pure) = ((true, true, false), (false, false, true));
+    assert_eq!(effects("{}", ", permissions: {tools: ['git:log']}"), calls);
+    assert_eq!(effects("{tools: ['git:*']}", ", intent: list commits"), calls);
+    assert_eq!(effects("{tools: ['git:*']}", ", permissions: {tools: [mcp__git__log]}"), calls);
+    assert_eq!(effects("{}", ", permissions: {tools: ['git:log']}, side_effects: false"), (true, false, true));
+    // Seeing is not calling, and what all tasks are granted is nothing that this one has asked for.
+    assert_eq!(effects("{}", ", intent: list commits"), pure);
+    assert_eq!(effects("{tools: [Read]}", ", intent: list commits"), pure);
+    assert_eq!(effects("{tools: ['git:*']}", ""), pure);
 }
