@@ -200,7 +200,22 @@ impl TaskProgram {
                 };
                 Work::Process(ProcessWork { argv, deps: self.deps(key.task, context)? })
             }
-            TaskKind::Agent(agent) => Work::Agent(Box::new(self.agent_work(key.task, task, agent, context)?)),
+            TaskKind::Agent(agent) => {
+                let work = self.agent_work(key.task, task, agent, context)?;
+                match &agent.tool {
+                    Some(tool) => {
+                        let mut arguments = tool.arguments.clone();
+                        arguments.insert(tool.prompt.clone(), Value::String(work.prompt));
+                        Work::Tool(Box::new(ToolWork {
+                            server: tool.server.clone(),
+                            tool: tool.tool.clone(),
+                            arguments: Value::Object(arguments),
+                            idempotency_key: self.idempotency_key(key.task),
+                        }))
+                    }
+                    None => Work::Agent(Box::new(work)),
+                }
+            }
             TaskKind::Tool(tool) => Work::Tool(Box::new(ToolWork {
                 server: tool.server.clone(),
                 tool: tool.tool.clone(),

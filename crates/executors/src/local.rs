@@ -45,7 +45,7 @@ const SIGNALS: u32 = 0;
 /// The epoll token of reports from registered executors.
 const REGISTERED: u32 = u32::MAX;
 /// Names of executors that need no registering.
-const OWN: &[&str] = &["process", "local", WORKTREE, TASK_TOOL];
+const OWN: &[&str] = &["process", "local", "mcp", WORKTREE, TASK_TOOL];
 /// The one of worktrees, above all requests.
 const WORKTREES: u32 = 1 << 16;
 /// The executor that hands tasks to the subagents of one conversation.

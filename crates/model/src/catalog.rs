@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::mcp_server::McpServer;
+use crate::mcp_server::{AgentTool, McpServer};
 
 /// Everything known outside the workflow file.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +39,8 @@ pub struct AgentDefinition {
     pub system_prompt: Option<String>,
     /// What it is for.
     pub description: Option<String>,
+    /// The tool that does its work in the place of a CLI.
+    pub mcp: Option<AgentTool>,
 }
 
 /// Caps with the name of the term each came from (for `bound_by`).

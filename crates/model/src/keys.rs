@@ -29,7 +29,10 @@ pub(crate) const LIMITS: &[&str] = &["max_parallelism", "budget"];
 /// One of `inputs:`.
 pub(crate) const INPUT: &[&str] = &["type", "default", "description"];
 /// One of `agents:`.
-pub(crate) const AGENT_DEFINITION: &[&str] = &["cli", "model", "skills", "tools", "system_prompt", "description"];
+pub(crate) const AGENT_DEFINITION: &[&str] =
+    &["cli", "model", "skills", "tools", "system_prompt", "description", "mcp"];
+/// `mcp:` of one of `agents:`.
+pub(crate) const AGENT_TOOL: &[&str] = &["tool", "prompt", "arguments"];
 /// One of `mcp_servers:`.
 pub(crate) const MCP_SERVER: &[&str] =
     &["command", "args", "env", "cwd", "type", "url", "headers", "max_concurrent", "elicitation"];

@@ -47,6 +47,19 @@ pub enum Elicitation {
     Defaults,
 }
 
+/// A tool that does an agent's work: the prompt is one of its arguments, and no agent CLI is started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentTool {
+    /// Name of the server.
+    pub server: String,
+    /// Name of the tool there.
+    pub tool: String,
+    /// The argument that gets the prompt.
+    pub prompt: String,
+    /// The other arguments, as written.
+    pub arguments: serde_json::Map<String, serde_json::Value>,
+}
+
 impl McpServer {
     /// One that is started by a command alone.
     pub fn of_command(command: &str) -> Self {

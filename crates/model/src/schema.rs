@@ -135,6 +135,11 @@ fn workflow() -> Value {
             "tools": list_of("Its tools", json!({"type": "string"})),
             "system_prompt": text("Its own system prompt"),
             "description": text("What it is for"),
+            "mcp": object(json!({
+                "tool": text("The tool that does its work, as server:tool_name; no agent CLI is started"),
+                "prompt": text("The argument that gets the prompt; prompt by default"),
+                "arguments": {"type": "object", "description": "Other arguments, as they are"},
+            })),
         }))),
         "mcp_servers": map_of("MCP servers by name, in the shape of .mcp.json", object(json!({
             "command": text("The program"),
@@ -186,7 +191,7 @@ fn every_task() -> Value {
         "max_parallel": {"type": "integer", "minimum": 1, "description": "Items of foreach at once"},
         "output_format": words("How raw output becomes a value; text by default", &["text", "json", "none"]),
         "output_schema": {"type": ["object", "boolean"], "description": "JSON Schema of the output"},
-        "executor": words("Who performs it", &["process", "worktree", "task_tool", "api", "local"]),
+        "executor": words("Who performs it", &["process", "worktree", "task_tool", "api", "mcp", "local"]),
         "isolation": words("Demanded isolation; process by default", &["none", "context", "process", "container"]),
         "permissions": {"$ref": "#/$defs/permissions"},
         "resources": object(json!({"memory": {"$ref": "#/$defs/size"}, "cpu": {"type": "number"}, "slots": {"type": "integer"}})),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::mcp_server::McpServer;
+use crate::mcp_server::{AgentTool, McpServer};
 use crate::permissions::{Permissions, ToolRule};
 use crate::template::Template;
 
@@ -205,6 +205,8 @@ pub struct AgentTask {
     pub tools: Option<Vec<String>>,
     /// Whose conversation it continues.
     pub context: AgentContext,
+    /// The tool that does its work in the place of an agent CLI.
+    pub tool: Option<AgentTool>,
 }
 
 /// `context:` of an agent task.

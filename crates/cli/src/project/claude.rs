@@ -41,6 +41,7 @@ fn agent(document: &Document<'_>) -> AgentDefinition {
         tools: document.get("tools").filter(|tools| *tools != "*").map(front_matter::list),
         system_prompt: (!document.body.is_empty()).then(|| document.body.to_owned()),
         description: document.get("description").map(str::to_owned),
+        mcp: None,
     }
 }
 

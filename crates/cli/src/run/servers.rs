@@ -18,6 +18,7 @@ pub(super) fn settings(workflow: &Workflow, base: &Path) -> Result<BTreeMap<Stri
         .iter()
         .filter_map(|task| match &task.kind {
             TaskKind::Tool(tool) => Some(tool.server.as_str()),
+            TaskKind::Agent(agent) => agent.tool.as_ref().map(|tool| tool.server.as_str()),
             _ => None,
         })
         .collect();

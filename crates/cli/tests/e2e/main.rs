@@ -16,6 +16,7 @@ mod permissions;
 #[allow(dead_code)]
 mod place;
 mod processes;
+mod servers;
 mod surroundings;
 mod timeouts;
 mod worktrees;

@@ -220,6 +220,7 @@ fn agents(node: &Node<'_>, catalog: &Catalog, header: &mut Header, sink: &mut Si
                 "tools" => agent.tools = fields::texts(key, node, sink),
                 "system_prompt" => agent.system_prompt = owned(fields::text(key, node, sink)),
                 "description" => agent.description = owned(fields::text(key, node, sink)),
+                "mcp" => agent.mcp = super::servers::agent_tool(field, sink),
                 _ => keys::unknown(field, "an agent", &[keys::AGENT_DEFINITION], sink),
             }
         }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::Reading;
 use super::fields::{self, BareNumber};
 use super::header::{self, Header};
+use crate::catalog::AgentDefinition;
 use crate::diagnostic::quoted;
 use crate::keys;
+use crate::mcp_server::AgentTool;
 use crate::references::{self, Names, Use};
 use crate::syntax::{Data, Entry, Node, Span};
 use crate::template::Template;
@@ -79,6 +81,9 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
             Some(node) => self.conversation(node)?,
             None => AgentContext::Fresh,
         };
+        if let Some(tool) = &definition.mcp {
+            self.only_a_prompt(agent, tool, &definition)?;
+        }
         Some(AgentTask {
             agent: agent.to_owned(),
             cli,
@@ -89,7 +94,35 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
             system_prompt: definition.system_prompt,
             tools: definition.tools,
             context,
+            tool: definition.mcp,
         })
+    }
+
+    /// A tool in the place of an agent gets a prompt and nothing else; what it would not get is refused.
+    fn only_a_prompt(&mut self, agent: &str, tool: &AgentTool, definition: &AgentDefinition) -> Option<()> {
+        let span = self.get("agent").map(|node| node.span).unwrap_or_default();
+        let of_definition = [
+            ("skills", !definition.skills.is_empty()),
+            ("tools", definition.tools.is_some()),
+            ("system_prompt", definition.system_prompt.is_some()),
+            ("cli", definition.cli.is_some()),
+            ("model", definition.model.is_some()),
+        ];
+        let own = ["skills", "model", "context"]
+            .into_iter()
+            .filter_map(|key| self.entries.iter().find(|entry| entry.key == key).map(|entry| (key, entry.key_span)));
+        let given = of_definition.into_iter().filter(|(_, is_there)| *is_there).map(|(key, _)| (key, span));
+        let in_vain: Vec<(&str, Span)> = own.chain(given).collect();
+        for (key, at) in &in_vain {
+            let told = format!("`{key}` cannot reach agent {}, whose work is done by a tool", quoted(agent));
+            self.cx.sink.error("bad-value", *at, told).help("leave it out, or use an agent with a `cli`");
+        }
+        if !self.header.is_server(&tool.server) {
+            let told = format!("there is no server {} for agent {}", quoted(&tool.server), quoted(agent));
+            self.cx.sink.error("unknown-server", span, told).help("declare it under `mcp_servers:` or in .mcp.json");
+            return None;
+        }
+        in_vain.is_empty().then_some(())
     }
 
     /// `fresh`, `shared` or `{resume: task}`. Who may continue whom is judged when all tasks are known.

@@ -6,7 +6,7 @@ use super::fields;
 use super::header::Header;
 use crate::diagnostic::{Sink, quoted};
 use crate::keys;
-use crate::mcp_server::{Elicitation, McpReach, McpServer, check_url};
+use crate::mcp_server::{AgentTool, Elicitation, McpReach, McpServer, check_url};
 use crate::syntax::{Entry, Node};
 
 /// `type:`.
@@ -119,6 +119,42 @@ fn server(entry: &Entry<'_>, sink: &mut Sink<'_>) -> Option<McpServer> {
             None
         }
     }
+}
+
+/// `mcp:` of an agent's definition.
+pub(super) fn agent_tool(entry: &Entry<'_>, sink: &mut Sink<'_>) -> Option<AgentTool> {
+    let (mut named, mut prompt, mut arguments) = (None, "prompt".to_owned(), serde_json::Map::new());
+    let before = sink.errors();
+    for field in fields::map(&entry.key, &entry.value, sink)? {
+        let (key, node) = (&*field.key, &field.value);
+        match key {
+            "tool" => {
+                let name = fields::plain_text(key, node, sink)?;
+                named = name.split_once(':').filter(|(server, tool)| !server.is_empty() && !tool.is_empty());
+                if named.is_none() {
+                    sink.error("bad-tool-name", node.span, format!("{} is no name of a tool", quoted(name)))
+                        .help("write it as server:tool_name");
+                }
+            }
+            "prompt" => prompt = fields::plain_text(key, node, sink)?.to_owned(),
+            "arguments" => {
+                fields::map(key, node, sink)?;
+                if let serde_json::Value::Object(given) = node.to_json() {
+                    arguments = given;
+                }
+            }
+            _ => keys::unknown(field, "`mcp` of an agent", &[keys::AGENT_TOOL], sink),
+        }
+    }
+    if named.is_none() && sink.errors() == before {
+        sink.error("missing-key", entry.key_span, "`mcp` of an agent does not say which `tool` does its work");
+    }
+    if arguments.contains_key(&prompt) {
+        sink.error("bad-value", entry.key_span, format!("the argument {} is the prompt's", quoted(&prompt)))
+            .help("say under `prompt:` which argument gets the prompt");
+    }
+    let (server, tool) = named.filter(|_| sink.errors() == before)?;
+    Some(AgentTool { server: server.to_owned(), tool: tool.to_owned(), prompt, arguments })
 }
 
 /// Names that HTTP or the protocol itself fills in.

@@ -132,7 +132,10 @@ pub(super) fn read<'n>(
     let read = match kind {
         Some(Kind::Agent) => {
             let executor = header.defaults.executor.as_deref().unwrap_or("process");
-            body.agent(&name).map(|agent| (TaskKind::Agent(Box::new(agent)), true, executor))
+            body.agent(&name).map(|agent| {
+                let executor = if agent.tool.is_some() { "mcp" } else { executor };
+                (TaskKind::Agent(Box::new(agent)), true, executor)
+            })
         }
         Some(Kind::Tool) => body.tool().map(|tool| (TaskKind::Tool(Box::new(tool)), true, "local")),
         Some(Kind::Code) => body.code(span).map(|code| (TaskKind::Code(Box::new(code)), false, "local")),
@@ -149,6 +152,11 @@ pub(super) fn read<'n>(
     let executor = common.executor.unwrap_or_else(|| executor_by_kind.to_owned());
     // What a grant lists is an upper bound; what an agent's definition lists is a need.
     let answers = match (executor.as_str(), &kind) {
+        (executor, TaskKind::Agent(agent)) if (executor == "mcp") != agent.tool.is_some() => {
+            let told = format!("executor `{executor}` does not go with agent {}", quoted(&agent.agent));
+            cx.sink.error("bad-value", span, told).help("`mcp` is for agents with `mcp:`, and those have no other");
+            false
+        }
         ("api", TaskKind::Agent(agent)) => only_answers(agent, span, cx),
         _ => true,
     };
@@ -341,6 +349,9 @@ fn executor(kind: Option<Kind>, node: &Node<'_>, cx: &mut Reading<'_, '_>) -> Op
         Some(Kind::Shell) => &[("local", "local"), ("worktree", "worktree")],
         _ => &[],
     };
+    if kind == Some(Kind::Agent) && node.text() == Some("mcp") {
+        return Some("mcp".to_owned());
+    }
     if !own.is_empty() {
         return fields::choice("executor", node, own, &mut cx.sink).map(str::to_owned);
     }
@@ -472,7 +483,9 @@ const AGENT_WALL: Duration = Duration::from_secs(3600);
 fn timeout(kind: &TaskKind, given: Option<Duration>) -> Timeout {
     match (given, kind) {
         (Some(wall), _) => Timeout { wall, idle: None, shown: wall },
-        (None, TaskKind::Agent(_)) => Timeout { wall: AGENT_WALL, idle: Some(DEFAULT_TIMEOUT), shown: DEFAULT_TIMEOUT },
+        (None, TaskKind::Agent(agent)) if agent.tool.is_none() => {
+            Timeout { wall: AGENT_WALL, idle: Some(DEFAULT_TIMEOUT), shown: DEFAULT_TIMEOUT }
+        }
         (None, _) => Timeout { wall: DEFAULT_TIMEOUT, idle: None, shown: DEFAULT_TIMEOUT },
     }
 }
