@@ -11,7 +11,7 @@ use crate::args::{Cli, Command, ExecutorsAction, PermAction};
 use crate::exit::Exit;
 use crate::problem::Problem;
 use crate::terminal::{self, Colour};
-use crate::{args, doctor, executors, permissions, plan, run, validate};
+use crate::{args, cost, doctor, executors, permissions, plan, run, validate};
 
 /// Parses, dispatches, and tells what went wrong.
 pub fn main(argv: Vec<OsString>) -> Exit {
@@ -61,7 +61,7 @@ fn dispatch(command: Command, colour: Colour) -> Result<Exit, Problem> {
         Command::Approve(_) => Err(unbuilt("approve", "says yes to a gate, and there are no gates yet")),
         Command::Reject(_) => Err(unbuilt("reject", "says no to a gate, and there are no gates yet")),
         Command::Patch(_) => Err(unbuilt("patch", "changes the tasks of a run")),
-        Command::Cost(_) => Err(unbuilt("cost", "calculates what executors cost")),
+        Command::Cost(args) => cost::cost(&args),
         Command::Perm(args) => match args.action {
             PermAction::Explain(args) => permissions::explain(args, colour),
         },

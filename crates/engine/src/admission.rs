@@ -1,7 +1,9 @@
 //! Who may start now: one list of gates, each able to say why it said no. It does not know what tasks do; it counts
 //! live attempts by pool and looks at the pressure that is brought in.
 
-use raddle_kernel::{Command, Pool, Run, TaskIx};
+use raddle_kernel::{Command, Pool, Run, TaskIx, Time};
+
+use crate::ledger::{Ledger, Verdict};
 
 /// A cap and the setting that bound it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,7 @@ pub struct Admission {
     /// A cap over some tasks of any pool, beside that of their pool.
     also: Option<Also>,
     pressure: Option<Pressure>,
+    ledger: Ledger,
     /// Set when `stop` was asked: nothing starts any more.
     closed: bool,
 }
@@ -52,7 +55,8 @@ pub struct Admission {
 impl Admission {
     /// One cap per pool of the graph, in the order of the pools. `adaptive` asks for the pressure gate.
     pub fn new(caps: Vec<Cap>, adaptive: bool) -> Self {
-        Admission { caps, also: None, pressure: adaptive.then(Pressure::default), closed: false }
+        let pressure = adaptive.then(Pressure::default);
+        Admission { caps, also: None, pressure, ledger: Ledger::default(), closed: false }
     }
 
     /// Counts these tasks together as well, whatever their pools.
@@ -66,6 +70,22 @@ impl Admission {
         }
         self.also = Some(Also { cap, counts });
         self
+    }
+
+    /// With a budget, as it stands after the records so far; a chapter that is about to begin is in it already.
+    #[must_use]
+    pub fn with_budget(self, ledger: Ledger) -> Self {
+        Admission { ledger, ..self }
+    }
+
+    /// The budget.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The budget, for whoever decides new records.
+    pub(crate) fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
 
     /// Lets nothing start any more.
@@ -115,12 +135,11 @@ impl Admission {
     }
 
     /// The next task that every gate lets start.
-    pub fn next(&self, run: &Run) -> Option<TaskIx> {
-        if self.closed {
+    pub fn next(&self, run: &Run, now: Time) -> Option<TaskIx> {
+        if self.closed || self.is_used_up(run, now) {
             return None;
         }
-        (0..run.graph().pools() as u8).map(Pool).find_map(|pool| {
-            let (mut rank, mut task) = run.next_ready(pool, 0)?;
+        heads(run).find_map(|(pool, mut rank, mut task)| {
             if self.room(run, pool) == 0 || (self.pressure.is_some() && self.objection(run, pool).is_some()) {
                 return None;
             }
@@ -131,9 +150,25 @@ impl Admission {
                     (rank, task) = run.next_ready(pool, rank + 1)?;
                 }
             }
-            Some(task)
+            (!self.ledger.is_limited() || self.ledger.verdict(task, now) == Verdict::Fits).then_some(task)
         })
     }
+
+    /// Whether the budget is used up: somebody's turn has come who can never be paid for, so nothing new starts, not
+    /// even what costs nothing.
+    pub fn is_used_up(&self, run: &Run, now: Time) -> bool {
+        let never = |task| matches!(self.ledger.verdict(task, now), Verdict::Never(_));
+        self.ledger.is_limited() && heads(run).any(|(_, _, task)| never(task))
+    }
+}
+
+/// The first task of each pool that may start. A pool's tasks start in its order: one that is cheap does not pass one
+/// that waits for money.
+fn heads(run: &Run) -> impl Iterator<Item = (Pool, u32, TaskIx)> + '_ {
+    (0..run.graph().pools() as u8).map(Pool).filter_map(|pool| {
+        let (rank, task) = run.next_ready(pool, 0)?;
+        Some((pool, rank, task))
+    })
 }
 
 /// See [`Admission::also`].

@@ -6,7 +6,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use raddle_kernel::{Attempt, Command, Event, Input, Outcome, Refusal, Run, TaskIx, Time};
+use raddle_kernel::{Attempt, Command, Event, FailureClass, Input, Outcome, Refusal, Run, TaskIx, Time};
+use raddle_model::money::Money;
+use raddle_model::workflow::Budget;
 
 use crate::admission::Admission;
 use crate::attempt::{
@@ -224,6 +226,11 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         self.input(Input::Skip { task }, |_| Fact::TaskSkipped { task })
     }
 
+    /// A person gives the run another budget; `budget` is the whole of it. It goes on if it had ended for want of one.
+    pub fn set_budget(&mut self, budget: Budget) -> Result<(), Refusal> {
+        self.input(Input::Reopen, |_| Fact::BudgetSet { budget })
+    }
+
     /// A person's word on the run.
     pub fn cancel(&mut self) -> Result<(), Refusal> {
         self.input(Input::Cancel, |_| Fact::Cancelled)
@@ -250,7 +257,8 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         let now = self.clock.now();
         self.input(Input::Tick, |event| plain_fact(event, "")).ok();
         self.feel_pressure(now);
-        let more = self.admit();
+        let more = self.admit(now);
+        self.end_if_used_up(now);
         self.commit()?;
         self.reconcile(now);
         self.enforce_deadlines(now);
@@ -345,9 +353,15 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         self.held_count -= 1;
         let usage = usage.map(|mut usage| {
             self.program.price(task, &mut usage);
-            Box::new(usage)
+            usage
         });
-        match result.and_then(|raw| self.program.read_output(task, raw)) {
+        let usage = self.admission.ledger().complete(task, usage, result.as_ref().err().map(|failure| failure.class));
+        let result = match self.admission.ledger().passed_by(task, usage.as_ref()) {
+            Some((budget, spent)) => Err(over_budget(budget, spent, result.err())),
+            None => result.and_then(|raw| self.program.read_output(task, raw)),
+        };
+        let usage = usage.map(Box::new);
+        match result {
             Ok(text) => {
                 let output = self.journal.store(text)?;
                 let session: Option<Box<str>> = session.map(Into::into);
@@ -370,7 +384,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
 
     fn failed(&mut self, task: TaskIx, attempt: Attempt, failure: Failure, usage: Option<Box<Usage>>) {
         let Failure { class, message } = failure;
-        if self.stopping.is_some() && !self.run.is_cancelled() && class == raddle_kernel::FailureClass::Cancelled {
+        if self.stopping.is_some() && !self.run.is_cancelled() && class == FailureClass::Cancelled {
             // We ended it to leave; how far it came nobody knows, so it stays live in the journal and the next owner
             // treats it as lost, by the task's own word on doubt.
             return;
@@ -416,21 +430,32 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
     fn push(&mut self, fact: Fact) {
         self.outputs.apply(&fact);
         self.seq += 1;
-        self.batch.push(Record { seq: self.seq, at: self.clock.now(), fact });
+        let record = Record { seq: self.seq, at: self.clock.now(), fact };
+        self.admission.ledger_mut().apply(&record);
+        self.batch.push(record);
     }
 
     // ---- deciding who starts ----
 
     /// Admits what may start; true when there is more than one turn may take.
-    fn admit(&mut self) -> bool {
+    fn admit(&mut self, now: Time) -> bool {
         if !self.run.has_begun() || self.run.finished().is_some() {
             return false;
         }
         for _ in 0..STARTS_PER_TURN {
-            let Some(task) = self.admission.next(&self.run) else { return false };
+            let Some(task) = self.admission.next(&self.run, now) else { return false };
             self.input(Input::Admit { task }, |event| plain_fact(event, "")).expect("a ready task can start");
         }
         true
+    }
+
+    /// Nothing is alive and the budget lets nothing more start: the run is over for now. What never started stays
+    /// pending, for a larger budget.
+    fn end_if_used_up(&mut self, now: Time) {
+        let idle = self.run.has_begun() && self.run.live() == 0 && self.stopping.is_none();
+        if idle && self.run.finished().is_none() && self.admission.is_used_up(&self.run, now) {
+            self.input(Input::Exhaust, |event| plain_fact(event, "")).ok();
+        }
     }
 
     fn feel_pressure(&mut self, now: Time) {
@@ -490,8 +515,15 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         let epoch = self.journal.epoch();
         self.held[task.index()] = attempt.0;
         self.held_count += 1;
-        let context = Context { run: &self.run, outputs: &self.outputs, journal: self.journal, epoch, now };
-        match self.program.prepare(key, &context) {
+        let left = self.admission.ledger().left_of(task);
+        let context = Context { run: &self.run, outputs: &self.outputs, journal: self.journal, epoch, now, left };
+        let prepared = match left {
+            Some(Money::ZERO) => {
+                Err(Failure::new(FailureClass::Budget, "earlier attempts have used up the task's `cost_budget`"))
+            }
+            _ => self.program.prepare(key, &context),
+        };
+        match prepared {
             Ok(spec) => {
                 let deadline = Time(now.0.saturating_add(spec.timeout.as_millis() as u64));
                 self.deadlines.push(Reverse((deadline, task, attempt.0)));
@@ -520,6 +552,12 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             }
         }
     }
+}
+
+/// What a task fails with that cost more than it may, whatever else came of it.
+fn over_budget(budget: Money, spent: Money, failure: Option<Failure>) -> Failure {
+    let besides = failure.map_or(String::new(), |f| format!("; it also failed ({}): {}", f.class.name(), f.message));
+    Failure::new(FailureClass::Budget, format!("it cost {spent} and may cost {budget} (`cost_budget`){besides}"))
 }
 
 /// The fact of an event that needs nothing but a message, where it has one.
@@ -552,6 +590,7 @@ fn plain_fact(event: Event, message: &str) -> Fact {
         Event::RunCancelled => Fact::Cancelled,
         Event::RunStarted => Fact::Started(Box::default()),
         Event::RunFinished { outcome } => Fact::Finished { outcome },
+        Event::RunReopened => Fact::BudgetSet { budget: Budget::default() },
     }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use raddle_kernel::{Attempt, Event, FailureClass, Outcome, TaskIx, Time};
+use raddle_model::workflow::Budget;
 
 use crate::attempt::Usage;
 
@@ -136,7 +137,12 @@ pub enum Fact {
     },
     /// A person ended the run.
     Cancelled,
-    /// Everything has settled.
+    /// A person gave the run another budget; it is the whole of it, and what was spent stays spent.
+    BudgetSet {
+        /// All its limits.
+        budget: Budget,
+    },
+    /// Everything has settled, or the budget lets nothing more start.
     Finished {
         /// How.
         outcome: Outcome,
@@ -183,6 +189,7 @@ impl Fact {
             Fact::TaskAdopted { task, attempt, .. } => Event::TaskAdopted { task: *task, attempt: *attempt },
             Fact::Denied { .. } | Fact::ModelChosen { .. } | Fact::Resumed { .. } => return None,
             Fact::Cancelled => Event::RunCancelled,
+            Fact::BudgetSet { .. } => Event::RunReopened,
             Fact::Finished { outcome } => Event::RunFinished { outcome: *outcome },
         })
     }

@@ -7,6 +7,7 @@ pub mod drive;
 pub mod executor;
 pub mod fact;
 pub mod grants;
+pub mod ledger;
 pub mod outputs;
 pub mod own_files;
 pub mod ports;
@@ -18,3 +19,5 @@ pub mod view;
 
 pub use drive::{Ending, Engine, EngineError, Observer};
 pub use raddle_kernel::{Attempt, FailureClass, Outcome, TaskIx, Time};
+pub use raddle_model::money::Money;
+pub use raddle_model::workflow::Budget;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use raddle_kernel::{Graph, Run, TaskIx, Time};
+use raddle_model::money::Money;
 
 use crate::attempt::{AttemptKey, AttemptSpec, Failure, RawOutput, Usage};
 use crate::outputs::Outputs;
@@ -21,6 +22,8 @@ pub struct Context<'a> {
     pub epoch: u32,
     /// The engine's clock.
     pub now: Time,
+    /// What is left of the task's own `cost_budget`.
+    pub left: Option<Money>,
 }
 
 /// See the module.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use raddle_kernel::{Graph, GraphBuilder, OnDoubt, Pool, RetryPolicy, Strength, TaskIx, TaskSpec};
+use raddle_model::money::Money;
 use raddle_model::template::Template;
-use raddle_model::workflow::{TaskKind, Workflow};
+use raddle_model::workflow::{Budget, TaskKind, Workflow};
 use serde::{Deserialize, Serialize};
 
 /// Stored as JSON in [`crate::fact::Chapter::options`].
@@ -20,6 +21,9 @@ pub struct Snapshot {
     /// What bounded how many tasks ran at once, by kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caps: Vec<CapRecord>,
+    /// What the run may spend.
+    #[serde(default, skip_serializing_if = "Budget::is_unlimited")]
+    pub budget: Budget,
     /// All tasks in the order of their indexes.
     pub tasks: Vec<TaskRecord>,
     /// The workflow's `outputs:`.
@@ -130,6 +134,15 @@ pub struct TaskRecord {
     /// Names of its skills.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skills: Vec<String>,
+    /// What all its attempts together may cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_budget: Option<Money>,
+    /// What an attempt is said to cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimated_cost: Option<Money>,
+    /// How many tokens an attempt is said to use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimated_tokens: Option<u64>,
     /// Hash of its definition: decides what a changed workflow may take over.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub hash: String,
@@ -157,11 +170,21 @@ impl Snapshot {
                 agent: agent.map(|a| a.agent.clone()),
                 model: agent.and_then(|a| a.model.clone()),
                 skills: agent.map(|a| a.skills.iter().map(|s| s.0.clone()).collect()).unwrap_or_default(),
+                cost_budget: task.cost_budget(),
+                estimated_cost: task.estimate.cost_usd.and_then(Money::from_usd),
+                estimated_tokens: task.estimate.tokens,
                 hash: task.hash.clone(),
             }
         });
         let waves = workflow.mode == raddle_model::workflow::ExecutionMode::Waves;
-        Snapshot { options, waves, caps: Vec::new(), tasks: tasks.collect(), outputs: workflow.outputs.clone() }
+        Snapshot {
+            options,
+            waves,
+            caps: Vec::new(),
+            budget: workflow.budget,
+            tasks: tasks.collect(),
+            outputs: workflow.outputs.clone(),
+        }
     }
 
     /// A graph that folds the run's events to the same states; without caps and retries, which only matter to who

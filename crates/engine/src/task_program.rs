@@ -340,7 +340,7 @@ impl Program for TaskProgram {
             self.models.price(model, tokens)
         });
         usage.cost_is = if priced.is_some() { CostIs::Priced } else { CostIs::Unknown };
-        usage.cost_usd = priced;
+        usage.cost_usd = priced.map(|money| money.usd());
     }
 }
 

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use raddle_kernel::{Attempt, FailureClass, Outcome, Run, TaskIx, Time};
+use raddle_model::money::Money;
 
 use crate::attempt::{Session, Usage};
 use crate::fact::{Chapter, Fact, OutputRef, Record};
+use crate::ledger::Ledger;
 use crate::snapshot::Snapshot;
 
 /// See the module.
@@ -31,6 +33,8 @@ pub struct RunView {
     pub agents_spawned: u32,
     /// What the chapters before this one used: money that was spent stays spent.
     pub used_before: Option<Usage>,
+    /// What it may spend, has spent and holds.
+    pub ledger: Ledger,
     /// Audit lines.
     pub denials: Vec<Denial>,
     /// Sessions of agent CLIs by task id, over all chapters: a conversation outlives a changed workflow.
@@ -103,6 +107,7 @@ impl RunView {
             chapter: (**chapter).clone(),
             tasks: vec![TaskView::default(); graph.len()],
             run: Run::new(graph),
+            ledger: Ledger::new(&snapshot),
             snapshot,
             started_at: record.at,
             finished_at: None,
@@ -130,7 +135,11 @@ impl RunView {
     pub fn apply(&mut self, record: &Record) -> Result<(), NotARun> {
         if let Fact::Started(_) = record.fact {
             let next = RunView::begin(record)?;
+            let mut ledger = std::mem::take(&mut self.ledger);
+            ledger.begin_chapter(&next.snapshot);
+            ledger.apply(record);
             *self = RunView {
+                ledger,
                 started_at: self.started_at,
                 peak_parallel: self.peak_parallel,
                 agents_spawned: self.agents_spawned,
@@ -153,6 +162,13 @@ impl RunView {
         }
         self.seq = record.seq;
         self.detail(record);
+        // Nobody reports on what was lost; what was held for it counts.
+        let charged = self.ledger.apply(record);
+        if let (Some(usage), Some(task)) = (charged, record.fact.event().and_then(|event| event.task()))
+            && let Some(last) = self.tasks[task.index()].attempts.last_mut()
+        {
+            last.usage.get_or_insert(usage);
+        }
         self.peak_parallel = self.peak_parallel.max(self.run.live());
         let touched: Vec<TaskIx> = self.run.drain_touched().collect();
         for task in touched {
@@ -222,7 +238,7 @@ impl RunView {
                 }
             }
             Fact::Finished { .. } => self.finished_at = Some(at),
-            Fact::Started(_) | Fact::Resumed { .. } | Fact::Cancelled => {}
+            Fact::Started(_) | Fact::Resumed { .. } | Fact::Cancelled | Fact::BudgetSet { .. } => {}
         }
         if self.run.finished().is_none() {
             self.finished_at = None;
@@ -307,7 +323,11 @@ fn sum(usages: impl Iterator<Item = Usage>) -> Option<Usage> {
         cache_write_tokens: a.cache_write_tokens + b.cache_write_tokens,
         cost_usd: match (a.cost_usd, b.cost_usd) {
             (None, None) => None,
-            (a, b) => Some(a.unwrap_or(0.0) + b.unwrap_or(0.0)),
+            // By whole nano-dollars, so that the sum does not depend on the order.
+            (a, b) => {
+                let exact = |usd: Option<f64>| usd.and_then(Money::from_usd).unwrap_or_default();
+                Some(exact(a).saturating_add(exact(b)).usd())
+            }
         },
         cost_is: match (a.cost_is, b.cost_is) {
             (a, b) if a == b => a,

@@ -127,6 +127,10 @@ pub enum Input {
     Cancel,
     /// A completed task of the chapter before is taken over into this one.
     Adopt { task: TaskIx, attempt: Attempt },
+    /// Nothing is alive and the budget lets nothing more start.
+    Exhaust,
+    /// A person gave the run another budget.
+    Reopen,
 }
 
 /// A fact in the past tense that cannot be derived from others.
@@ -153,8 +157,10 @@ pub enum Event {
     TaskAdopted { task: TaskIx, attempt: Attempt },
     /// A person ended the run: nothing starts any more.
     RunCancelled,
-    /// Everything has settled.
+    /// Everything has settled, or the budget lets nothing more start.
     RunFinished { outcome: crate::Outcome },
+    /// A person gave the run another budget: it goes on where it stood.
+    RunReopened,
 }
 
 /// Why an input changed nothing.

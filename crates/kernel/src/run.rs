@@ -14,7 +14,8 @@ use crate::{
     Attempt, Cause, Event, FailureClass, Graph, Input, OnDoubt, Pool, Refusal, Strength, TaskIx, TaskState, Time,
 };
 
-/// How a run ended, or stands: a pure function of its tasks' states and of whether a person ended it.
+/// How a run ended, or stands: a pure function of its tasks' states, of whether a person ended it, and of whether the
+/// kernel was told that the budget lets nothing more start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Outcome {
@@ -166,7 +167,7 @@ impl Run {
             Input::Begin => events.push(Event::RunStarted),
             Input::Tick => self.release_due(now),
             Input::Admit { task } => {
-                if self.cancelled || !self.is_startable(task) {
+                if self.cancelled || self.finished.is_some() || !self.is_startable(task) {
                     return Err(Refusal::NotNow);
                 }
                 events.push(Event::AttemptStarted { task, attempt: Attempt(self.cells[task.index()].attempts + 1) });
@@ -198,8 +199,16 @@ impl Run {
                 }
                 events.push(Event::RunCancelled);
             }
+            Input::Exhaust => {
+                self.expect_exhaustible().ok_or(Refusal::NotNow)?;
+                events.push(Event::RunFinished { outcome: Outcome::BudgetExhausted });
+            }
+            Input::Reopen => {
+                self.expect_reopenable().ok_or(Refusal::NotNow)?;
+                events.push(Event::RunReopened);
+            }
             Input::Adopt { task, attempt } => {
-                next(self.phase(task), Step::Adopt).ok_or(Refusal::NotNow)?;
+                next(self.phase(task), Step::Adopt).filter(|_| self.finished.is_none()).ok_or(Refusal::NotNow)?;
                 events.push(Event::TaskAdopted { task, attempt });
             }
         }
@@ -221,6 +230,17 @@ impl Run {
 
     fn expect_skippable(&self, task: TaskIx) -> Option<()> {
         next(self.phase(task), Step::Skip).filter(|_| !self.is_ending()).map(|_| ())
+    }
+
+    /// Money cannot run out of a run that has nothing left to do, nor while what runs may still bring its result.
+    fn expect_exhaustible(&self) -> Option<()> {
+        let open = self.finished.is_none() && !self.cancelled && self.unsettled() > 0;
+        (open && self.live() == 0).then_some(())
+    }
+
+    /// Another budget is for a run that has not ended, or ended for want of one.
+    fn expect_reopenable(&self) -> Option<()> {
+        matches!(self.finished, None | Some(Outcome::BudgetExhausted)).then_some(())
     }
 
     /// A person ended the run and its attempts are being stopped. It opens again only when the last of them has gone:
@@ -323,6 +343,7 @@ impl Run {
                     self.settle(task);
                 }
             }
+            Event::TaskAdopted { .. } if self.finished.is_some() => return None,
             Event::TaskAdopted { task, attempt } => {
                 self.set(task, Step::Adopt, TaskState::Completed { attempt })?;
                 self.cells[task.index()].attempts = attempt.0;
@@ -337,6 +358,14 @@ impl Run {
                     }
                 }
                 self.recount_unmet();
+            }
+            Event::RunReopened => {
+                self.expect_reopenable()?;
+                self.finished = None;
+            }
+            Event::RunFinished { outcome: outcome @ Outcome::BudgetExhausted } => {
+                self.expect_exhaustible()?;
+                self.finished = Some(outcome);
             }
             Event::RunFinished { outcome } => {
                 if self.unsettled() != 0 || outcome != self.outcome() {
@@ -736,7 +765,11 @@ impl Run {
         if failed_required != self.failed_required {
             return Err("required failures");
         }
-        if self.finished.is_some() && self.unsettled() > 0 {
+        let exhausted = self.finished == Some(Outcome::BudgetExhausted);
+        if exhausted && (self.unsettled() == 0 || self.live() > 0) {
+            return Err("out of budget with nothing left to do, or with live attempts");
+        }
+        if self.finished.is_some() && !exhausted && self.unsettled() > 0 {
             return Err("finished with unsettled tasks");
         }
         Ok(())
@@ -753,7 +786,7 @@ impl Input {
     /// The task it concerns.
     fn task(&self) -> Option<TaskIx> {
         match *self {
-            Input::Begin | Input::Tick | Input::Cancel => None,
+            Input::Begin | Input::Tick | Input::Cancel | Input::Exhaust | Input::Reopen => None,
             Input::Admit { task }
             | Input::Succeeded { task, .. }
             | Input::Failed { task, .. }
@@ -769,7 +802,7 @@ impl Event {
     /// The task it concerns.
     pub fn task(&self) -> Option<TaskIx> {
         match *self {
-            Event::RunStarted | Event::RunCancelled | Event::RunFinished { .. } => None,
+            Event::RunStarted | Event::RunCancelled | Event::RunFinished { .. } | Event::RunReopened => None,
             Event::AttemptStarted { task, .. }
             | Event::AttemptSucceeded { task, .. }
             | Event::AttemptFailed { task, .. }

@@ -61,6 +61,8 @@ fn random_input(rng: &mut Rng, run: &Run) -> Input {
         96..98 => Input::Skip { task },
         98 => Input::Adopt { task, attempt },
         _ if rng.below(8) == 0 => Input::Cancel,
+        _ if rng.below(3) == 0 => Input::Exhaust,
+        _ if rng.below(3) == 0 => Input::Reopen,
         _ => Input::Begin,
     }
 }
@@ -107,6 +109,9 @@ fn whatever_comes_the_run_stays_true() {
 /// Lets everything that can run succeed; the run must end, or wait for a person.
 fn finish(run: &mut Run, mut now: Time, events: &mut Vec<Event>, seed: u64) {
     for _ in 0..10_000 {
+        if run.finished() == Some(Outcome::BudgetExhausted) {
+            run.handle(Input::Reopen, now, events).unwrap();
+        }
         if run.finished().is_some() || run.outcome() == Outcome::Waiting {
             return;
         }

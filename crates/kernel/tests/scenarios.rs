@@ -5,7 +5,7 @@
 //! ```text
 //! waves
 //! task b after a, ~c  retry=2 delay=1000 on=exit,signal safe effects doubt=ask prio=1 weight=5 pool=1
-//! 10 fail b exit          also: begin, admit, succeed, lost, retry, skip, adopt, cancel, tick; `b.2` names an attempt
+//! 10 fail b exit          also: begin, admit, succeed, lost, retry, skip, adopt, cancel, tick, exhaust, reopen; `b.2` names an attempt
 //! ```
 
 use std::fmt::Write as _;
@@ -125,6 +125,8 @@ impl Teller {
             "begin" => Input::Begin,
             "tick" => Input::Tick,
             "cancel" => Input::Cancel,
+            "exhaust" => Input::Exhaust,
+            "reopen" => Input::Reopen,
             "admit" => Input::Admit { task },
             "succeed" => Input::Succeeded { task, attempt },
             "fail" => {
@@ -157,6 +159,7 @@ impl Teller {
             Event::TaskSkipped { task } => format!("{} skipped", self.name(task)),
             Event::TaskAdopted { task, attempt } => format!("{} adopted", of(task, attempt)),
             Event::RunCancelled => "run cancelled".into(),
+            Event::RunReopened => "run reopened".into(),
             Event::RunFinished { outcome } => format!("run finished: {}", outcome.name()),
         }
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::mcp_server::{AgentTool, McpServer};
+use crate::money::Money;
 
 /// Everything known outside the workflow file.
 #[derive(Debug, Clone, Default)]
@@ -113,6 +114,38 @@ pub struct Tokens {
     pub cache_write: u64,
 }
 
+/// Prices of one model per million tokens; `None` is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Prices {
+    pub input: Option<Money>,
+    pub output: Option<Money>,
+    pub cache_read: Option<Money>,
+    pub cache_write: Option<Money>,
+}
+
+impl Prices {
+    /// What the tokens cost, rounded up once; `None` where a price that is needed is unknown or the sum too large.
+    pub fn of(&self, tokens: Tokens) -> Option<Money> {
+        let parts = [
+            (tokens.input, self.input),
+            (tokens.output, self.output),
+            (tokens.cache_read, self.cache_read),
+            (tokens.cache_write, self.cache_write),
+        ];
+        let mut sum: u128 = 0;
+        for (count, price) in parts.into_iter().filter(|(count, _)| *count > 0) {
+            sum = sum.checked_add(u128::from(count) * u128::from(price?.0))?;
+        }
+        u64::try_from(sum.div_ceil(1_000_000)).ok().map(Money)
+    }
+
+    /// Whether what a model reads and says can be priced at all.
+    pub fn known(&self) -> bool {
+        self.input.is_some() && self.output.is_some()
+    }
+}
+
 /// Extra executions of a task on a cheap model.
 const CHEAP_RETRIES: u32 = 10;
 /// The same for every other model, known or not.
@@ -130,16 +163,22 @@ impl ModelTable {
         self.entries.iter().filter(|(key, _)| part(key)).max_by_key(|(key, _)| key.len()).map(|(_, entry)| entry)
     }
 
-    /// What the tokens cost in US dollars; `None` where a price that is needed is unknown.
-    pub fn price(&self, model: &str, tokens: Tokens) -> Option<f64> {
-        let entry = self.lookup(model)?;
+    /// What the tokens cost; `None` where a price that is needed is unknown.
+    pub fn price(&self, model: &str, tokens: Tokens) -> Option<Money> {
+        self.prices(model).of(tokens)
+    }
+
+    /// Prices of a model, as far as they are known.
+    pub fn prices(&self, model: &str) -> Prices {
+        let Some(entry) = self.lookup(model) else { return Prices::default() };
         let input = entry.input_usd_per_mtok;
-        let of = |count: u64, price: Option<f64>| if count == 0 { Some(0.0) } else { Some(count as f64 * price?) };
-        let sum = of(tokens.input, input)?
-            + of(tokens.output, entry.output_usd_per_mtok)?
-            + of(tokens.cache_read, entry.cache_read_usd_per_mtok.or(input.map(|p| p * 0.1)))?
-            + of(tokens.cache_write, entry.cache_write_usd_per_mtok.or(input.map(|p| p * 1.25)))?;
-        Some(sum / 1e6)
+        let price = |usd: Option<f64>| usd.and_then(Money::from_usd);
+        Prices {
+            input: price(input),
+            output: price(entry.output_usd_per_mtok),
+            cache_read: price(entry.cache_read_usd_per_mtok.or(input.map(|p| p * 0.1))),
+            cache_write: price(entry.cache_write_usd_per_mtok.or(input.map(|p| p * 1.25))),
+        }
     }
 
     /// Extra executions of an agent task that says nothing about retries.
@@ -241,10 +280,10 @@ mod tests {
         let table = builtin_models();
         let tokens = Tokens { input: 3421, output: 1205, ..Tokens::default() };
         let cost = table.price("claude-sonnet-4.5", tokens).expect("sonnet has a price");
-        assert!((cost - 0.028338).abs() < 1e-12, "{cost}");
+        assert_eq!(cost, Money(28_338_000));
         let cached = Tokens { cache_read: 1_000_000, cache_write: 1_000_000, ..Tokens::default() };
         let cost = table.price("sonnet", cached).expect("sonnet has a price");
-        assert!((cost - 4.05).abs() < 1e-12, "{cost}");
+        assert_eq!(cost, Money(4_050_000_000));
         assert_eq!(table.price("gpt-5-mini", tokens), None);
         assert_eq!(table.price("mystery", tokens), None);
     }

@@ -77,7 +77,7 @@ fn workflow_keys(old: &Workflow, new: &Workflow) -> Vec<&'static str> {
         ("execution_mode", old.mode != new.mode),
         ("parallelism_level", old.parallelism != new.parallelism),
         ("optimization_mode", old.optimization != new.optimization),
-        ("limits", old.max_parallelism != new.max_parallelism),
+        ("limits", old.max_parallelism != new.max_parallelism || old.budget != new.budget),
         ("mcp_servers", old.mcp_servers != new.mcp_servers),
         ("permissions", old.permissions != new.permissions),
         // References hold indexes, which only compare while the tasks are the same.

@@ -26,6 +26,8 @@ pub(crate) const WORKFLOW: &[&str] = &[
 pub(crate) const DEFAULTS: &[&str] = &["timeout", "retry", "model", "executor", "isolation"];
 /// `limits:`.
 pub(crate) const LIMITS: &[&str] = &["max_parallelism", "budget"];
+/// `limits.budget:`.
+pub(crate) const BUDGET: &[&str] = &["usd", "tokens", "agents", "wall"];
 /// One of `inputs:`.
 pub(crate) const INPUT: &[&str] = &["type", "default", "description"];
 /// One of `agents:`.

@@ -12,6 +12,7 @@ pub mod inputs;
 mod keys;
 mod lint;
 pub mod mcp_server;
+pub mod money;
 pub mod permissions;
 pub mod plan;
 pub mod quantity;

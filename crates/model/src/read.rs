@@ -382,6 +382,7 @@ fn assemble(
         parallelism: header.parallelism,
         optimization: header.optimization,
         max_parallelism: header.max_parallelism,
+        budget: header.budget,
         mcp_servers: header.servers,
         permissions: header.permissions,
         tasks,

@@ -8,15 +8,13 @@ use crate::syntax::Span;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Workflow,
-    Limits,
     Task,
 }
 
-use Place::{Limits, Task, Workflow};
+use Place::{Task, Workflow};
 
 /// Keys that are refused whatever their value.
 const KEYS: &[(Place, &str)] = &[
-    (Limits, "budget"),
     (Task, "when"),
     (Task, "foreach"),
     (Task, "max_parallel"),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::mcp_server::{AgentTool, McpServer};
+use crate::money::Money;
 use crate::permissions::{Permissions, ToolRule};
 use crate::template::Template;
 
@@ -34,6 +35,8 @@ pub struct Workflow {
     pub optimization: OptimizationMode,
     /// `limits.max_parallelism:`.
     pub max_parallelism: Option<u32>,
+    /// `limits.budget:`.
+    pub budget: Budget,
     /// MCP servers by name: the file's own over the catalog's.
     pub mcp_servers: BTreeMap<String, McpServer>,
     /// `permissions:`: what tasks inherit, and the most that they can be given.
@@ -324,6 +327,42 @@ pub enum OnDoubt {
     Fail,
 }
 
+/// `limits.budget`: what a run may spend; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Budget {
+    /// Money.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd: Option<Money>,
+    /// Tokens in and out, cached ones too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Attempts of agents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents: Option<u64>,
+    /// Milliseconds in which an engine drives the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wall_ms: Option<u64>,
+}
+
+impl Budget {
+    /// Nothing is limited.
+    pub fn is_unlimited(&self) -> bool {
+        *self == Budget::default()
+    }
+
+    /// These limits, and where there is none those of `other`.
+    #[must_use]
+    pub fn or(self, other: Budget) -> Budget {
+        Budget {
+            usd: self.usd.or(other.usd),
+            tokens: self.tokens.or(other.tokens),
+            agents: self.agents.or(other.agents),
+            wall_ms: self.wall_ms.or(other.wall_ms),
+        }
+    }
+}
+
 /// `estimate:`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[expect(missing_docs, reason = "the contract's own words")]
@@ -358,6 +397,11 @@ impl Task {
         let is_of_server = |rule: &ToolRule| matches!(rule, ToolRule::Server { .. });
         let granted = self.permissions.usable().tools.rules().unwrap_or_default();
         matches!(&self.kind, TaskKind::Code(code) if code.asks_for_tools) && granted.iter().any(is_of_server)
+    }
+
+    /// What all its attempts together may cost, by its grant.
+    pub fn cost_budget(&self) -> Option<Money> {
+        self.permissions.usable().cost_budget.and_then(Money::from_usd)
     }
 
     /// A code task without side effects: its failure is a value, not an error.

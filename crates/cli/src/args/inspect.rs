@@ -233,3 +233,33 @@ pub struct CompletionsArgs {
     #[arg(value_name = "SHELL")]
     pub shell: clap_complete::Shell,
 }
+
+/// `raddle cost`.
+#[derive(Debug, Args)]
+pub struct CostArgs {
+    /// How many tasks the workflow has.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub tasks: u64,
+    /// Tokens of the work itself, for the whole run.
+    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(0..=1_000_000_000_000))]
+    pub execution_tokens: u64,
+    /// US dollars per million tokens.
+    #[arg(long, value_name = "USD", default_value_t = 3.0, value_parser = price)]
+    pub usd_per_mtok: f64,
+    /// Runs a day.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    pub runs_per_day: u64,
+    /// Days of a month.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=366))]
+    pub days: u64,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn price(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(usd) if (0.0..=1e6).contains(&usd) => Ok(usd),
+        _ => Err("a price is a number of dollars from 0 to 1000000".into()),
+    }
+}

@@ -90,8 +90,9 @@ pub enum Command {
     /// Compare the executors as they are configured and available here.
     #[command(after_help = "Examples:\n  raddle executors\n  raddle executors compare --json")]
     Executors(ExecutorsArgs),
-    /// Calculate what executors cost (not built yet).
-    Cost(UnbuiltArgs),
+    /// Calculate what executors cost: tokens and money per run and per month.
+    #[command(after_help = "Examples:\n  raddle cost --tasks 9\n  raddle cost --tasks 9 --usd-per-mtok 5 --json")]
+    Cost(CostArgs),
     /// Explain what a task may do, and who holds it to that.
     #[command(after_help = "Examples:\n  raddle perm explain workflow.yaml build\n  \
         raddle perm explain workflow.yaml build 'Read(src/main.rs)'\n  \

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use raddle_engine::{Budget, Money};
+
 use super::ShapeArgs;
 use crate::problem::Problem;
 
@@ -28,9 +30,9 @@ pub struct RunArgs {
     /// With --recover: go on although the workflow has changed; what changed, and what hangs on it, runs again.
     #[arg(long, requires = "recover")]
     pub accept_changes: bool,
-    /// A limit such as 5usd or 200000tok (not built yet).
-    #[arg(long, value_name = "AMOUNT")]
-    pub budget: Option<String>,
+    /// What the run may spend, such as 5usd or 200000tok; may be repeated. It goes over the file's `limits.budget`.
+    #[arg(long, value_name = "AMOUNT", value_parser = budget)]
+    pub budget: Vec<Budget>,
     /// Perform nothing; results are marked as simulated.
     #[arg(long)]
     pub simulate: bool,
@@ -71,9 +73,6 @@ pub struct ReportArgs {
 impl RunArgs {
     /// Refuses what is known by name only, before anything is read.
     pub fn refuse_unbuilt(&self) -> Result<(), Problem> {
-        if self.budget.is_some() {
-            return Err(Problem::not_yet("--budget", "limits what a run may spend"));
-        }
         if self.yes {
             return Err(Problem::not_yet("--yes", "answers approval gates, and there are none yet"));
         }
@@ -97,6 +96,9 @@ pub struct ResumeArgs {
     /// The run: an id, an unambiguous beginning of one, or `last`.
     #[arg(value_name = "RUN")]
     pub run: String,
+    /// Another budget, such as 5usd or 200000tok; may be repeated. It is for the whole run: what was spent stays spent.
+    #[arg(long, value_name = "AMOUNT", value_parser = budget)]
+    pub budget: Vec<Budget>,
     /// Exit instead of waiting for a person or a quota. Always so in this version: nothing waits in the foreground.
     #[arg(long)]
     pub no_wait: bool,
@@ -134,4 +136,20 @@ pub struct StopArgs {
     /// The run: an id, an unambiguous beginning of one, or `last`.
     #[arg(value_name = "RUN")]
     pub run: String,
+}
+
+/// `5usd`, `0.10usd`, `$5` or `200000tok`.
+fn budget(text: &str) -> Result<Budget, String> {
+    let wrong = || format!("`{text}` is no amount; write it like 5usd, 0.10usd or 200000tok");
+    let text = text.trim();
+    if let Some(number) = text.strip_suffix("usd").or_else(|| text.strip_prefix('$')) {
+        // Parsed as people write amounts: neither `inf` nor an exponent.
+        let plain = number.trim();
+        let digits = !plain.is_empty() && plain.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let usd = plain.parse().ok().filter(|_| digits).and_then(Money::from_usd).ok_or_else(wrong)?;
+        return Ok(Budget { usd: Some(usd), ..Budget::default() });
+    }
+    let number = text.strip_suffix("tokens").or_else(|| text.strip_suffix("tok")).ok_or_else(wrong)?;
+    let tokens = number.trim().replace('_', "").parse().map_err(|_| wrong())?;
+    Ok(Budget { tokens: Some(tokens), ..Budget::default() })
 }

@@ -53,6 +53,11 @@ pub enum Happening<'a> {
         /// The line.
         line: &'a str,
     },
+    /// How the budget stands, in words.
+    Budget {
+        /// `$0.08 of $0.10`.
+        words: &'a str,
+    },
     /// An attempt used this much more.
     Used {
         /// Tokens in and out, cache included.

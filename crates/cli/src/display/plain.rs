@@ -21,11 +21,19 @@ pub(super) struct Plain<W: Write> {
     waiting: String,
     oldest: Option<Instant>,
     stamp: Stamp,
+    /// What was last said of the budget.
+    budget: String,
 }
 
 impl<W: Write> Plain<W> {
     pub(super) fn new(out: W) -> Self {
-        Plain { out, waiting: String::with_capacity(1024), oldest: None, stamp: Stamp::default() }
+        Plain {
+            out,
+            waiting: String::with_capacity(1024),
+            oldest: None,
+            stamp: Stamp::default(),
+            budget: String::new(),
+        }
     }
 
     pub(super) fn show(&mut self, tally: &Tally, event: &Happening<'_>) {
@@ -47,7 +55,14 @@ impl<W: Write> Plain<W> {
                 let colon = if message.is_empty() { "" } else { ": " };
                 writeln!(out, "{time} {:7} {}{colon}{message}", ending.word(), tally.id(ix))
             }
-            Happening::Progress { .. } | Happening::Used { .. } | Happening::Finished => Ok(()),
+            // Told with the tasks that changed it, at most once for all that a moment brings.
+            Happening::Budget { words } if words != self.budget => {
+                words.clone_into(&mut self.budget);
+                writeln!(out, "{time} budget  {words}")
+            }
+            Happening::Budget { .. } | Happening::Progress { .. } | Happening::Used { .. } | Happening::Finished => {
+                Ok(())
+            }
         };
         if self.waiting.len() >= BUFFER || matches!(event, Happening::Finished) {
             self.flush();

@@ -30,6 +30,7 @@ pub(super) struct Tally {
     tokens: u64,
     cost_usd: f64,
     cost_unknown: bool,
+    budget: String,
 }
 
 impl Tally {
@@ -41,6 +42,7 @@ impl Tally {
             tokens: 0,
             cost_usd: 0.0,
             cost_unknown: false,
+            budget: String::new(),
         }
     }
 
@@ -66,6 +68,7 @@ impl Tally {
                     running.line = first_line(line);
                 }
             }
+            Happening::Budget { words } => words.clone_into(&mut self.budget),
             Happening::Used { tokens, cost_usd } => {
                 self.tokens += tokens;
                 match cost_usd {
@@ -96,6 +99,9 @@ impl Tally {
 
     /// `12,345 tokens, $0.0283`; empty when nothing was metered.
     pub(super) fn spent(&self) -> String {
+        if !self.budget.is_empty() {
+            return format!("budget: {}", self.budget);
+        }
         if self.tokens == 0 && self.cost_usd == 0.0 {
             return String::new();
         }

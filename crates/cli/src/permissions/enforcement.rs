@@ -70,7 +70,7 @@ pub fn parts(task: &Task, workflow: &Workflow, adapters: &Adapters, base: &Locat
         ("deny", limited(!grant.deny.is_empty(), &denies)),
         ("network", limited(grant.network == NetworkAccess::None, &network)),
         ("models", limited(grant.models != Scope::All, &models)),
-        ("cost_budget", limited(grant.cost_budget.is_some(), &budget)),
+        ("cost_budget", limited(grant.cost_budget.is_some(), &|| budget(task, adapters))),
     ]
     .map(|(part, holder)| Part { part, holder })
     .into()
@@ -81,18 +81,13 @@ fn without_tools(grant: &Grant) -> Vec<Part> {
     let by = |limited: bool, who: &str| if limited { Holder::By(vec![who.to_owned()]) } else { Holder::Nobody };
     let nothing = "executor api, which has no tools";
     let paths = grant.read != Scope::All || grant.write != Scope::All;
-    let spent = match grant.cost_budget.map(|_| budget()) {
-        None => Holder::Nobody,
-        Some(Ok(holders)) => Holder::By(holders),
-        Some(Err(reason)) => Holder::Unenforceable(reason),
-    };
     [
         ("tools", by(grant.tools != Scope::All, nothing)),
         ("paths", by(paths, nothing)),
         ("deny", by(!grant.deny.is_empty(), nothing)),
         ("network", by(grant.network == NetworkAccess::None, nothing)),
         ("models", by(grant.models != Scope::All, "the engine, before the run")),
-        ("cost_budget", spent),
+        ("cost_budget", by(grant.cost_budget.is_some(), "the engine, by what is reported")),
     ]
     .map(|(part, holder)| Part { part, holder })
     .into()
@@ -224,6 +219,13 @@ fn operating_system() -> Result<Vec<String>, String> {
     Err("holding processes to files and network is not built yet".into())
 }
 
-fn budget() -> Result<Vec<String>, String> {
-    Err("limits on what a task may cost are not built yet".into())
+/// Whether what it costs will be known is asked before a run, when the prices are there.
+fn budget(task: &Task, adapters: &Adapters) -> Result<Vec<String>, String> {
+    let ledger = format!("{ENGINE}, by what is reported");
+    match &task.kind {
+        TaskKind::Agent(agent) if adapter(adapters, agent)?.takes_budget() => {
+            Ok(vec![format!("flag --max-budget-usd of {}", agent.cli), ledger])
+        }
+        _ => Ok(vec![ledger]),
+    }
 }

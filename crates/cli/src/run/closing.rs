@@ -7,6 +7,7 @@ use raddle_engine::{Ending, Outcome, TaskIx};
 use raddle_kernel::{Cause, TaskState};
 use serde_json::{Map, Value};
 
+use super::budget;
 use super::document::outcome_name;
 use super::look::print_json;
 use super::store;
@@ -45,6 +46,14 @@ fn doubted(view: &RunView) -> impl Iterator<Item = TaskIx> + '_ {
     (0..view.tasks.len() as u32)
         .map(TaskIx)
         .filter(|t| matches!(view.run.state(*t), TaskState::Waiting { cause: Cause::Doubt, .. }))
+}
+
+/// What the budget says against the first task whose turn has come.
+pub fn budget_said(view: &RunView) -> String {
+    let last = view.finished_at.unwrap_or_default();
+    let ready = (0..view.tasks.len() as u32).map(TaskIx).filter(|t| view.run.is_startable(*t));
+    let said = ready.filter_map(|t| view.ledger.objection(t, last)).next();
+    said.unwrap_or_else(|| budget::words(&view.ledger, last))
 }
 
 /// The workflow's own outputs are data; those of many sinks nobody asked for are not printed.
@@ -113,6 +122,10 @@ pub fn summary(view: &RunView, ending: Ending, exit: Exit) -> String {
              not repeated unasked\n    raddle retry {run} {id}   runs it again\n    raddle skip {run} {id}    goes on \
              without it\n"
         ));
+    }
+    if ending == Ending::Finished(Outcome::BudgetExhausted) {
+        text.push_str(&format!("  the budget is used up: {}\n", budget_said(view)));
+        text.push_str(&format!("  to go on with a larger one:  raddle resume {run} --budget AMOUNT\n"));
     }
     if matches!(ending, Ending::Stopped(StopKind::Interrupt | StopKind::Terminate)) {
         text.push_str(&format!("  to go on:  raddle resume {run}\n"));

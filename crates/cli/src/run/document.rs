@@ -7,7 +7,7 @@ use raddle_engine::attempt::{CostIs, Usage};
 use raddle_engine::fact::OutputRef;
 use raddle_engine::ports::JournalError;
 use raddle_engine::view::{AttemptView, RunView};
-use raddle_engine::{Outcome, TaskIx, Time};
+use raddle_engine::{Budget, Outcome, TaskIx, Time};
 use raddle_kernel::TaskState;
 use serde_json::{Map, Value, json};
 
@@ -64,6 +64,7 @@ pub fn run_document(
         "tasks": tasks,
         "outputs": outputs,
         "usage": usage_entry(Some(view.total_usage())),
+        "budget": budget_state(view, end),
         "metrics": metrics(view, live, end),
     }))
 }
@@ -147,6 +148,28 @@ pub fn usage_entry(usage: Option<Usage>) -> Value {
 /// Sums of decimal prices without the dust of binary fractions.
 fn round_money(usd: f64) -> f64 {
     (usd * 1e12).round() / 1e12
+}
+
+/// Limits as the file writes them; what is not limited is `null`.
+pub fn budget_entry(budget: &Budget) -> Value {
+    json!({
+        "usd": budget.usd.map(|usd| usd.usd()),
+        "tokens": budget.tokens,
+        "agents": budget.agents,
+        "wall_ms": budget.wall_ms,
+    })
+}
+
+/// What the run may spend, has spent and holds for what runs; `null` without a budget.
+fn budget_state(view: &RunView, end: Time) -> Value {
+    let ledger = &view.ledger;
+    if !ledger.is_limited() {
+        return Value::Null;
+    }
+    let amount = |a: raddle_engine::ledger::Amount| json!({"usd": a.usd.usd(), "tokens": a.tokens, "agents": a.agents});
+    let mut spent = amount(ledger.spent());
+    spent["wall_ms"] = ledger.driven_ms(if view.run.live() > 0 { end } else { Time(0) }).into();
+    json!({"limits": budget_entry(ledger.limits()), "spent": spent, "held": amount(ledger.held())})
 }
 
 fn metrics(view: &RunView, live: bool, end: Time) -> Value {

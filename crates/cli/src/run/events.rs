@@ -4,7 +4,8 @@ use raddle_engine::fact::{Fact, OutputRef, Record};
 use raddle_engine::view::RunView;
 use serde_json::{Value, json};
 
-use super::document::{rfc3339, usage_entry};
+use super::budget;
+use super::document::{budget_entry, rfc3339, usage_entry};
 use crate::terminal::harmless;
 
 /// One line: `seq`, `ts`, `type`, `task` when it concerns one, `state` when it changes a task's state. `view` is the
@@ -55,6 +56,7 @@ pub fn line(record: &Record, view: &RunView) -> Value {
         }
         Fact::Resumed { epoch } => ("run_resumed", json!({"epoch": epoch})),
         Fact::Cancelled => ("run_cancelled", json!({})),
+        Fact::BudgetSet { budget } => ("budget_set", json!({"budget": budget_entry(budget)})),
         Fact::Finished { outcome } => ("run_finished", json!({"outcome": outcome.name()})),
     };
     event["type"] = kind.into();
@@ -101,6 +103,7 @@ pub fn words(record: &Record, view: &RunView) -> String {
             format!("model  {} {} ({})", id(task), harmless(model), harmless(reason))
         }
         Fact::Cancelled => "cancelled".to_owned(),
+        Fact::BudgetSet { .. } => format!("budget {}", budget::words(&view.ledger, record.at)),
         Fact::Finished { outcome } => format!("end    {}", outcome.name()),
         Fact::TaskAdopted { .. } | Fact::Resumed { .. } => return String::new(),
     };

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use raddle_engine::admission::{Admission, Cap};
 use raddle_engine::attempt::Session;
 use raddle_engine::fact::{Chapter, Record};
+use raddle_engine::ledger::Ledger;
 use raddle_engine::own_files::WORKTREE;
 use raddle_engine::ports::{Clock, Dispatcher, Journal};
 use raddle_engine::snapshot::{CapRecord, RunOptions, Snapshot};
 use raddle_engine::task_program::{Place, TaskProgram};
 use raddle_engine::view::RunView;
-use raddle_engine::{Ending, Engine, TaskIx};
+use raddle_engine::{Budget, Ending, Engine, TaskIx};
 use raddle_executors::api::ApiExecutor;
 use raddle_executors::warden::Leash;
 use raddle_executors::worktree::Trees;
@@ -81,6 +82,8 @@ pub enum Word {
     Retry(TaskIx),
     /// `raddle skip`.
     Skip(TaskIx),
+    /// `raddle resume --budget`: all the limits that hold from now on.
+    Budget(Budget),
 }
 
 impl Launch {
@@ -133,10 +136,24 @@ impl Launch {
         self.workflow.mode
     }
 
-    fn chapter(&self, run: &RunId) -> Chapter {
+    fn snapshot(&self) -> Snapshot {
         let options = RunOptions { slots: self.slots(), ..self.options.clone() };
         let mut snapshot = Snapshot::of(&self.workflow, options);
         snapshot.caps = self.cap_records();
+        snapshot
+    }
+
+    /// The budget as it stands where the run is driven on.
+    fn ledger(&self, from: &Point, before: Option<&RunView>) -> Ledger {
+        let mut ledger = before.map(|view| view.ledger.clone()).unwrap_or_default();
+        if !matches!(from, Point::Records(..)) {
+            ledger.begin_chapter(&self.snapshot());
+        }
+        ledger
+    }
+
+    fn chapter(&self, run: &RunId) -> Chapter {
+        let snapshot = self.snapshot();
         Chapter {
             run: run.to_string(),
             workflow: self.workflow.name.clone(),
@@ -292,7 +309,7 @@ impl Launch {
         let mut performer = self.dispatcher(trees, &run_dir)?;
         let mut clock = SystemClock::default();
         let mut reporter = Reporter::new(&self.report, self.scene(&id), leash.take_report())?;
-        let admission = self.admission();
+        let admission = self.admission().with_budget(self.ledger(&from, before.as_ref()));
         if let Some(before) = &before {
             reporter.seed(before.clone());
         }
@@ -471,6 +488,11 @@ where
 {
     let (task, result, verb) = match word {
         Word::None => return Ok(()),
+        Word::Budget(budget) => {
+            return engine.set_budget(budget).map_err(|_| {
+                Problem::usage("the run has ended, and not for want of a budget: a larger one changes nothing")
+            });
+        }
         Word::Retry(task) => (task, engine.retry(task), "retried"),
         Word::Skip(task) => (task, engine.skip(task), "skipped"),
     };

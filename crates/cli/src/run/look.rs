@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use raddle_engine::ports::JournalError;
 use raddle_engine::view::RunView;
-use raddle_engine::{TaskIx, Time};
+use raddle_engine::{Outcome, TaskIx, Time};
 use raddle_journal::{Health, Home, RunEntry, RunId};
 use raddle_kernel::{Cause, TaskState};
 use raddle_model::template::{Lookup, Scope, Template};
 use serde_json::{Map, Value, json};
 
 use super::branches::unmerged;
+use super::closing::budget_said;
 use super::document::{self, outcome_name, rfc3339};
 use super::events;
 use super::store::{self, Opened, journal_problem};
@@ -317,6 +318,12 @@ fn reason(opened: &Opened, task: TaskIx) -> String {
             "{id} was at work (attempt {}) when the engine of the run ended; `raddle resume {}` goes on.",
             attempt.0, opened.id
         ),
+        TaskState::Ready | TaskState::Pending if view.run.finished() == Some(Outcome::BudgetExhausted) => format!(
+            "{id} never started because the run's budget is used up ({}); `raddle resume {} --budget AMOUNT` goes on \
+             with a larger one.",
+            budget_said(view),
+            opened.id
+        ),
         _ if !opened.live => {
             format!("{id} has not run: no engine owns the run; `raddle resume {}` goes on with it.", opened.id)
         }
@@ -355,7 +362,10 @@ fn waiting_for(view: &RunView, task: TaskIx) -> String {
             cap.kinds.join(" and "),
             cap.bound_by
         ),
-        _ => format!("{id} could start and is about to."),
+        _ => match view.ledger.objection(task, store::now()) {
+            Some(budget) => format!("{id} could start, but {budget}."),
+            None => format!("{id} could start and is about to."),
+        },
     }
 }
 

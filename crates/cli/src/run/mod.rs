@@ -2,6 +2,7 @@
 //! argument types.
 
 pub mod branches;
+mod budget;
 mod closing;
 mod document;
 mod events;

@@ -12,7 +12,7 @@ use raddle_engine::view::RunView;
 use raddle_engine::{Observer, TaskIx, Time};
 use raddle_kernel::{Run, TaskState};
 
-use super::{events, store};
+use super::{budget, events, store};
 use crate::args::ReportArgs;
 use crate::display::event::{Ending, Happening, Scene};
 use crate::display::{Display, Loudness};
@@ -117,6 +117,7 @@ impl Reporter {
             | Fact::Denied { .. }
             | Fact::ModelChosen { .. }
             | Fact::Resumed { .. }
+            | Fact::BudgetSet { .. }
             | Fact::Finished { .. } => {}
         }
     }
@@ -183,6 +184,10 @@ impl Observer for Reporter {
                 self.broken.get_or_insert(error);
             }
             self.show(record, run);
+        }
+        if let Some(view) = self.view.as_ref().filter(|view| view.ledger.is_limited()) {
+            let words = budget::words(&view.ledger, store::now());
+            self.display.show(Happening::Budget { words: &words });
         }
         // Not before the first record is durable: until then there is no run that another command could find.
         if let (Some(mut caller), Some(view)) = (self.caller.take(), &self.view) {

@@ -7,16 +7,17 @@ use raddle_engine::fact::{Chapter, Record};
 use raddle_engine::ports::{Journal, JournalError};
 use raddle_engine::snapshot::Snapshot;
 use raddle_engine::view::RunView;
+use raddle_engine::{Budget, Outcome};
 use raddle_executors::warden::Leash;
 use raddle_journal::{Home, RunId, SqliteJournal};
 use raddle_model::change::diff;
 use serde_json::{Map, Value};
 
-use super::begin;
 use super::closing::exit_of_finished;
 use super::host::{Launch, Point, Word};
 use super::look::{document_of, print_json, unknown_task};
 use super::store::{self, Opened, journal_problem};
+use super::{begin, budget};
 use crate::args::{ContinueArgs, ReportArgs, ResumeArgs, Shape, ShapeArgs};
 use crate::exit::Exit;
 use crate::loading;
@@ -35,15 +36,26 @@ pub fn resume(args: ResumeArgs, colour: Colour) -> Result<Exit, Problem> {
     let home = store::home()?;
     let id = store::resolve(&home, &args.run)?;
     let opened = Opened::open(&home, id)?;
-    if let Some(outcome) = opened.view.run.finished() {
+    let budget = budget::together(&args.budget);
+    let raised = if budget.is_unlimited() { None } else { Some(budget::raised(budget, &opened.view.ledger)?) };
+    let ended = opened.view.run.finished();
+    if let Some(outcome) = ended.filter(|outcome| raised.is_none() || *outcome != Outcome::BudgetExhausted) {
         if args.report.json {
             print_json(&document_of(&opened)?)?;
         }
         terminal::tell(&format!("run {id} has ended before: {}\n", outcome.name()));
+        if outcome == Outcome::BudgetExhausted {
+            let spent = opened.view.ledger.spent();
+            terminal::tell(&format!(
+                "  {} and {} tokens were spent; to go on:  raddle resume {id} --budget AMOUNT\n",
+                spent.usd, spent.tokens
+            ));
+        }
         return Ok(exit_of_finished(outcome, args.strict));
     }
-    let launch = relaunch(&home, &opened.view, args.report, args.strict, colour)?;
-    begin(false, move |leash| take_over(launch, id, Word::None, leash))
+    let launch = relaunch(&home, &opened.view, budget, args.report, args.strict, colour)?;
+    let word = raised.map_or(Word::None, Word::Budget);
+    begin(false, move |leash| take_over(launch, id, word, leash))
 }
 
 /// `raddle retry`.
@@ -62,7 +74,7 @@ fn go_on(args: ContinueArgs, colour: Colour, word: fn(raddle_engine::TaskIx) -> 
     let id = store::resolve(&home, &args.run)?;
     let opened = Opened::open(&home, id)?;
     let task = opened.view.task(&args.task).ok_or_else(|| unknown_task(&opened.view, &args.task))?;
-    let launch = relaunch(&home, &opened.view, args.report, args.strict, colour)?;
+    let launch = relaunch(&home, &opened.view, Budget::default(), args.report, args.strict, colour)?;
     begin(false, move |leash| take_over(launch, id, word(task), leash))
 }
 
@@ -83,7 +95,7 @@ pub fn recover(launch: Launch, accept_changes: bool, detach: bool, colour: Colou
             terminal::tell(&format!("resuming run {id}\n"));
         }
         // Under the options and inputs it began with, whatever this command line says.
-        let launch = relaunch(&home, &opened.view, launch.report, launch.strict, colour)?;
+        let launch = relaunch(&home, &opened.view, Budget::default(), launch.report, launch.strict, colour)?;
         return begin(detach, move |leash| take_over(launch, id, Word::None, leash));
     }
     let changes = changes(&opened.view, &launch, colour);
@@ -148,12 +160,21 @@ fn definition_of(chapter: &Chapter) -> Definition {
 }
 
 /// The launch of a run that exists, from what its journal holds.
-fn relaunch(home: &Home, view: &RunView, report: ReportArgs, strict: bool, colour: Colour) -> Result<Launch, Problem> {
+fn relaunch(
+    home: &Home,
+    view: &RunView,
+    budget: Budget,
+    report: ReportArgs,
+    strict: bool,
+    colour: Colour,
+) -> Result<Launch, Problem> {
     let chapter = &view.chapter;
     let options = options_of(view);
     let shape = shape_of(&options)?;
     let definition = definition_of(chapter);
-    let (workflow, loaded) = loading::load_definition(definition, &shape, colour)?.accepted(false, colour)?;
+    let (mut workflow, loaded) = loading::load_definition(definition, &shape, colour)?.accepted(false, colour)?;
+    workflow.budget = budget.or(*view.ledger.limits());
+    budget::refuse_unaccountable(&workflow, &loaded.project, options.simulate)?;
     if workflow.hash != chapter.hash || workflow.tasks.len() != view.tasks.len() {
         return Err(Problem::new(
             Exit::Refused,

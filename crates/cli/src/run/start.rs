@@ -8,7 +8,7 @@ use raddle_model::workflow::Workflow;
 use serde_json::{Map, Value};
 
 use super::host::Launch;
-use super::{branches, history, resume, store};
+use super::{branches, budget, history, resume, store};
 use crate::args::{RunArgs, Shape};
 use crate::exit::Exit;
 use crate::problem::Problem;
@@ -36,7 +36,9 @@ pub fn run(args: RunArgs, colour: Colour) -> Result<Exit, Problem> {
 
 /// Reads, checks and plans; nothing is executed and nothing is written.
 fn prepare(shape: &Shape, args: &RunArgs, colour: Colour) -> Result<Launch, Problem> {
-    let (workflow, loaded) = loading::load(shape, colour)?.accepted(shape.strict, colour)?;
+    let (mut workflow, loaded) = loading::load(shape, colour)?.accepted(shape.strict, colour)?;
+    workflow.budget = budget::together(&args.budget).or(workflow.budget);
+    budget::refuse_unaccountable(&workflow, &loaded.project, args.simulate)?;
     for id in args.only.iter().chain(&args.from) {
         if !workflow.tasks.iter().any(|t| t.id == *id) {
             return Err(Problem::usage(format!("the workflow has no task `{id}`")));

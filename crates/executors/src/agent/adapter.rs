@@ -68,6 +68,15 @@ pub(super) enum Family {
     Plain,
 }
 
+/// What an agent CLI tells of what it used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reports {
+    /// How many tokens.
+    pub tokens: bool,
+    /// How much money.
+    pub cost: bool,
+}
+
 /// One agent CLI.
 #[derive(Debug, Clone)]
 pub struct Adapter {
@@ -202,6 +211,21 @@ impl Adapter {
                 &[".local/share/opencode", ".local/state/opencode", ".config/opencode", ".cache/opencode"]
             }
             Family::Plain => &[],
+        }
+    }
+
+    /// Whether it can be told what a task may cost.
+    pub fn takes_budget(&self) -> bool {
+        self.family == Family::Claude
+    }
+
+    /// What its answers tell of what they cost.
+    pub fn reports(&self) -> Reports {
+        match self.output {
+            OutputBy::ClaudeStream => Reports { tokens: true, cost: true },
+            OutputBy::CodexStream | OutputBy::GeminiStream => Reports { tokens: true, cost: false },
+            OutputBy::OpencodeStream => Reports { tokens: true, cost: true },
+            OutputBy::Text | OutputBy::Json => Reports::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 
 use raddle_engine::attempt::{CostIs, Usage};
 use raddle_engine::fact::{Chapter, Fact, OutputRef, Record};
+use raddle_engine::{Budget, Money};
 use raddle_kernel::{Attempt, FailureClass, Outcome, TaskIx, Time};
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +83,15 @@ enum FactV1<'a> {
         model: &'a str,
         reason: &'a str,
     },
+    BudgetSet(BudgetV1),
+}
+
+#[derive(Serialize, Deserialize)]
+struct BudgetV1 {
+    usd_nanos: Option<u64>,
+    tokens: Option<u64>,
+    agents: Option<u64>,
+    wall_ms: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -215,6 +225,12 @@ fn mirror(fact: &Fact) -> FactV1<'_> {
         Fact::Resumed { epoch } => FactV1::Resumed { epoch: *epoch },
         Fact::Cancelled => FactV1::Cancelled,
         Fact::Finished { outcome } => FactV1::Finished { outcome: outcome_number(*outcome) },
+        Fact::BudgetSet { budget } => FactV1::BudgetSet(BudgetV1 {
+            usd_nanos: budget.usd.map(|usd| usd.0),
+            tokens: budget.tokens,
+            agents: budget.agents,
+            wall_ms: budget.wall_ms,
+        }),
     }
 }
 
@@ -291,6 +307,9 @@ fn fact(stored: FactV1<'_>) -> Result<Fact, &'static str> {
         FactV1::Resumed { epoch } => Fact::Resumed { epoch },
         FactV1::Cancelled => Fact::Cancelled,
         FactV1::Finished { outcome } => Fact::Finished { outcome: outcome_of(outcome)? },
+        FactV1::BudgetSet(BudgetV1 { usd_nanos, tokens, agents, wall_ms }) => {
+            Fact::BudgetSet { budget: Budget { usd: usd_nanos.map(Money), tokens, agents, wall_ms } }
+        }
     })
 }
 

@@ -10,10 +10,13 @@ use crate::catalog::{AgentDefinition, Catalog, EXECUTORS};
 use crate::diagnostic::{Sink, quoted};
 use crate::keys;
 use crate::mcp_server::McpServer;
+use crate::money::Money;
 use crate::permissions::Permissions;
 use crate::syntax::{Entry, Node};
 use crate::unsupported::{self, Place};
-use crate::workflow::{ExecutionMode, InputDeclaration, InputType, Isolation, OptimizationMode, ParallelismLevel};
+use crate::workflow::{
+    Budget, ExecutionMode, InputDeclaration, InputType, Isolation, OptimizationMode, ParallelismLevel,
+};
 
 /// What tasks need to know of the rest of the file.
 #[derive(Default)]
@@ -25,6 +28,7 @@ pub(super) struct Header {
     pub(super) parallelism: ParallelismLevel,
     pub(super) optimization: OptimizationMode,
     pub(super) max_parallelism: Option<u32>,
+    pub(super) budget: Budget,
     pub(super) defaults: Defaults,
     /// The file's agents; the catalog is asked for others.
     pub(super) agents: BTreeMap<String, AgentDefinition>,
@@ -196,10 +200,30 @@ fn limits(node: &Node<'_>, header: &mut Header, sink: &mut Sink<'_>) {
                 let most = fields::integer(key, node, (1, 10_000), sink);
                 header.max_parallelism = most.and_then(|n| u32::try_from(n).ok());
             }
-            _ if unsupported::key(Place::Limits, key, entry.key_span, sink) => {}
+            "budget" => header.budget = budget(node, sink),
             _ => keys::unknown(entry, "the limits", &[keys::LIMITS], sink),
         }
     }
+}
+
+/// What a run may spend. A limit of nothing is a limit too.
+fn budget(node: &Node<'_>, sink: &mut Sink<'_>) -> Budget {
+    let mut budget = Budget::default();
+    for entry in fields::map("budget", node, sink).unwrap_or_default() {
+        let (key, node) = (&*entry.key, &entry.value);
+        let count = |most, sink: &mut Sink<'_>| fields::integer(key, node, (0, most), sink).map(i64::unsigned_abs);
+        match key {
+            "usd" => budget.usd = fields::number(key, node, (0.0, 1e9), sink).and_then(Money::from_usd),
+            "tokens" => budget.tokens = count(1_000_000_000_000_000, sink),
+            "agents" => budget.agents = count(1_000_000_000, sink),
+            "wall" => {
+                let wall = fields::duration(key, node, BareNumber::Seconds, sink);
+                budget.wall_ms = wall.and_then(|wall| u64::try_from(wall.as_millis()).ok());
+            }
+            _ => keys::unknown(entry, "a budget", &[keys::BUDGET], sink),
+        }
+    }
+    budget
 }
 
 fn agents(node: &Node<'_>, catalog: &Catalog, header: &mut Header, sink: &mut Sink<'_>) {

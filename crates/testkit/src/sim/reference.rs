@@ -193,6 +193,18 @@ impl Reference {
                     }
                 }
             }
+            Event::RunFinished { outcome: said @ Outcome::BudgetExhausted } => {
+                let live = self.states.iter().any(|s| matches!(s, TaskState::Running { .. }));
+                let settled = self.states.iter().all(|s| is_settled(*s));
+                if live || settled || self.cancelled || self.finished.is_some() {
+                    return wrong("out of budget, while something runs or nothing is left to do");
+                }
+                self.finished = Some(said);
+            }
+            Event::RunReopened => match self.finished {
+                None | Some(Outcome::BudgetExhausted) => self.finished = None,
+                Some(other) => return wrong(&format!("another budget for a run that ended as {other:?}")),
+            },
             Event::RunFinished { outcome: said } => {
                 let ought = outcome(&self.story, &self.states, self.cancelled);
                 if said != ought || matches!(ought, Outcome::Running | Outcome::Waiting) || self.finished.is_some() {
@@ -336,7 +348,14 @@ impl Reference {
             Input::Retry { task } => self.hears(Word::Retry, task),
             Input::Skip { task } => self.hears(Word::Skip, task),
             Input::Cancel => !over,
-            Input::Adopt { task, .. } => matches!(self.state(task), TaskState::Pending | TaskState::Ready),
+            Input::Adopt { task, .. } => {
+                self.finished.is_none() && matches!(self.state(task), TaskState::Pending | TaskState::Ready)
+            }
+            Input::Exhaust => {
+                let live = self.states.iter().any(|s| matches!(s, TaskState::Running { .. }));
+                !over && !live && !self.states.iter().all(|s| is_settled(*s))
+            }
+            Input::Reopen => matches!(self.finished, None | Some(Outcome::BudgetExhausted)),
         }
     }
 
