@@ -10,7 +10,7 @@ use raddle_engine::attempt::{AttemptKey, Ended, RawOutput, Report, StopCause, St
 use raddle_engine::fact::Record;
 use raddle_engine::outputs::Outputs;
 use raddle_engine::ports::JournalError;
-use raddle_engine::{Attempt, Ending, Engine, EngineError, FailureClass, Observer, Outcome, TaskIx};
+use raddle_engine::{Attempt, Ending, Engine, EngineError, FailureClass, Observer, Outcome, TaskIx, Time};
 use raddle_kernel::{Pool, Run};
 use raddle_testkit::script::{Part, Scripted};
 
@@ -195,7 +195,7 @@ fn every_gate_says_why() {
     assert_eq!(gates.objection(run, agent).unwrap(), "1 of at most 1 tasks are running (the test)");
     gates.close();
     assert_eq!(gates.objection(run, local).unwrap(), "the run is being stopped");
-    assert_eq!(gates.next(run), None);
+    assert_eq!(gates.next(run, Time(0)), None);
 
     told.adaptive = true;
     told.caps = vec![9, 9, 9];
@@ -205,9 +205,9 @@ fn every_gate_says_why() {
     assert_eq!(gates.objection(run, local).unwrap(), "only 100 MB of memory are free (adaptive mode keeps 512)");
     gates.feel(Pressure { available_bytes: None, stalled: 0.75 });
     assert_eq!(gates.objection(run, local).unwrap(), "tasks stalled 75 % of the last seconds (adaptive mode)");
-    assert_eq!(gates.next(run), None);
+    assert_eq!(gates.next(run, Time(0)), None);
     gates.feel(Pressure::default());
-    assert_eq!(gates.next(run), Some(told.task("b")));
+    assert_eq!(gates.next(run, Time(0)), Some(told.task("b")));
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub struct RunArgs {
     #[arg(long, requires = "recover")]
     pub accept_changes: bool,
     /// What the run may spend, such as 5usd or 200000tok; may be repeated. It goes over the file's `limits.budget`.
-    #[arg(long, value_name = "AMOUNT", value_parser = budget)]
+    #[arg(long, value_name = "AMOUNT", value_parser = budget, conflicts_with = "dry_run")]
     pub budget: Vec<Budget>,
     /// Perform nothing; results are marked as simulated.
     #[arg(long)]

@@ -31,9 +31,12 @@ pub fn outcome_name(view: &RunView, live: bool) -> &'static str {
 }
 
 /// How a task stands, in the contract's word. Nothing runs without an engine: what was at work when it ended is
-/// pending, until the next one says whether it may be repeated.
+/// pending, until the next one says whether it may be repeated. And what a used-up budget kept from starting is
+/// cancelled as long as nobody gives another one.
 pub fn state_name(view: &RunView, task: TaskIx, live: bool) -> &'static str {
+    let exhausted = view.run.finished() == Some(Outcome::BudgetExhausted);
     match view.run.state(task) {
+        TaskState::Pending | TaskState::Ready | TaskState::Retrying { .. } if exhausted => TaskState::Cancelled.name(),
         TaskState::Running { .. } if !live => TaskState::Pending.name(),
         state => state.name(),
     }

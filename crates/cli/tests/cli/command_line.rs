@@ -81,9 +81,7 @@ fn what_is_not_built_is_refused_by_name() {
     for words in [
         &["approve", "last", "gate"] as &[&str],
         &["serve", "--port", "80"],
-        &["run", "wf.yaml", "--budget", "5usd"],
         &["run", "wf.yaml", "--yes"],
-        &["run", "wf.yaml", "--dry-run", "--budget", "5usd"],
         &["plan", "soft.yaml", "optimization=aggressive"],
     ] {
         let ended = place.raddle(words).exits(2);

@@ -55,6 +55,10 @@ const RUN: Fields = &[
     ("tasks.ID.usage.*", USAGE),
     ("outputs.NAME", "The workflow's `outputs`; without them the output of every last task by its id"),
     ("usage.*", "The same over all tasks"),
+    (
+        "budget",
+        "`null` without one, else `limits`, `spent` and `held` (by what runs), each with `usd`, `tokens` and `agents`, and `wall_ms`",
+    ),
     ("metrics.tasks_total", "Tasks"),
     ("metrics.tasks_done", "Tasks that have settled"),
     ("metrics.tasks_running", "Tasks with a live attempt"),
@@ -264,7 +268,7 @@ fn documents() {
         format!("{MADE}# JSON documents\n\nNew fields may be added; readers should pass over what they do not know.\n");
     let command =
         "`run --json`, `resume --json`, `retry --json`, `skip --json` at the end, and `show --json` at any time.";
-    text.push_str(&told("A run", command, &run, &[], RUN));
+    text.push_str(&told("A run", command, &run, &["budget"], RUN));
     text.push_str(&told(
         "A plan",
         "`plan --json`, `run --dry-run --json`.",

@@ -38,7 +38,8 @@ const TYPES: &[(&str, &str, &[&str])] = &[
         &["task", "attempt", "model", "reason"],
     ),
     ("run_cancelled", "A person ended the run", &[]),
-    ("run_finished", "Everything has settled", &["outcome"]),
+    ("budget_set", "A person gave the run another budget; it goes on if it had ended for want of one", &["budget"]),
+    ("run_finished", "Everything has settled, or the budget lets nothing more start", &["outcome"]),
 ];
 
 const FIELDS: &[(&str, &str)] = &[
@@ -60,13 +61,14 @@ const FIELDS: &[(&str, &str)] = &[
     ("source", "The file it was read from"),
     ("tasks", "How many tasks it has"),
     ("simulated", "Whether nothing is performed"),
+    ("budget", "All its limits: `usd`, `tokens`, `agents`, `wall_ms`"),
     ("epoch", "Number of the owner, growing"),
     ("action", "What was tried"),
     ("resource", "On what"),
     ("rule", "Why not"),
     ("model", "The model that performs it"),
     ("reason", "Why it does"),
-    ("outcome", "`succeeded`, `degraded`, `failed`, `cancelled`"),
+    ("outcome", "`succeeded`, `degraded`, `failed`, `cancelled`, `budget_exhausted`"),
 ];
 
 /// The texts in quotation marks of the function that makes a line: fields (before a colon, or assigned), and words.

@@ -470,7 +470,7 @@ fn bad_words_on_the_command_line_are_refused() {
         &["--input", "n=3", "--only", "nosuch"],
         &["--input", "n=3", "--from", "nosuch"],
         &["--input", "n=3", "--nosuch"],
-        &["--input", "n=3", "--budget", "5usd"],
+        &["--input", "n=3", "--budget", "5"],
         &["--input", "n=3", "sideways"],
     ] {
         let words: Vec<&str> = ["run", "wf.yaml"].iter().chain(more).copied().collect();

@@ -148,6 +148,7 @@ impl Told {
             Fact::Denied { task, action, .. } => format!("{} denied {action}", self.id(task)),
             Fact::Resumed { epoch } => format!("resumed {epoch}"),
             Fact::Cancelled => "cancelled".into(),
+            Fact::BudgetSet { .. } => "budget set".into(),
             Fact::Finished { outcome } => format!("finished: {}", outcome.name()),
         };
         self.records().into_iter().map(word).collect()

@@ -6,6 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 use raddle_engine::attempt::{CostIs, Usage};
 use raddle_engine::fact::{Chapter, Fact, OutputRef, Record};
+use raddle_engine::{Budget, Money};
 use raddle_kernel::{Attempt, FailureClass, Outcome, TaskIx, Time};
 
 /// A small record.
@@ -106,6 +107,9 @@ fn any_fact() -> impl Strategy<Value = Fact> {
             Outcome::BudgetExhausted,
         ])
         .prop_map(|outcome| Fact::Finished { outcome }),
+        any::<[Option<u64>; 4]>().prop_map(|[usd, tokens, agents, wall_ms]| Fact::BudgetSet {
+            budget: Budget { usd: usd.map(Money), tokens, agents, wall_ms }
+        }),
     ]
 }
 
