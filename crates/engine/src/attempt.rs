@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raddle_kernel::{Attempt, FailureClass, TaskIx};
+use raddle_model::money::Money;
 use serde_json::Value;
 
 /// Identity of one attempt within its run.
@@ -60,6 +61,8 @@ pub struct Demands {
     pub resources: Resources,
     /// The model is limited by a grant: no other one may stand in for it.
     pub one_model: bool,
+    /// What it may cost. The engine counts by what is reported; an agent CLI that can be told is told as well.
+    pub max_cost: Option<Money>,
 }
 
 impl Demands {

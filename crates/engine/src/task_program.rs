@@ -280,6 +280,7 @@ impl Program for TaskProgram {
         let demands = match self.simulate {
             true => Demands::default(),
             false => Demands {
+                max_cost: context.left,
                 files_of: own_files::inherited(&self.workflow, key.task, context.run),
                 ..grants::demands(task, &work, &self.place.work_dir)?
             },

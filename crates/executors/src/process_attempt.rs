@@ -86,6 +86,7 @@ impl ProcessAttempt {
     ) -> Result<(Self, ChildId), Failure> {
         let AgentCommand { mut argv, stdin, mut env, pass_env, files } = adapter.command(work)?;
         argv.extend(adapter.permission_flags(spec.demands.confinement.as_deref()));
+        argv.extend(adapter.budget_flags(spec.demands.max_cost));
         let mut attempt = Self::new(spec, run_dir, Answer::Agent(Box::new(adapter.stream(work))));
         attempt.limits.start = adapter.start_limit();
         for file in &files {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use raddle_engine::FailureClass;
 use raddle_engine::attempt::{AgentWork, Conversation, Failure};
+use raddle_engine::{FailureClass, Money};
 
 use super::config::{CliConfig, ConfigError, OutputBy, PromptBy};
 use super::stream::AgentStream;
@@ -217,6 +217,12 @@ impl Adapter {
     /// Whether it can be told what a task may cost.
     pub fn takes_budget(&self) -> bool {
         self.family == Family::Claude
+    }
+
+    /// What tells it how much an attempt may cost.
+    pub fn budget_flags(&self, max_cost: Option<Money>) -> Vec<String> {
+        let told = max_cost.filter(|_| self.takes_budget());
+        told.map_or_else(Vec::new, |usd| vec!["--max-budget-usd".into(), usd.usd().to_string()])
     }
 
     /// What its answers tell of what they cost.
