@@ -3,6 +3,7 @@
 
 use raddle_engine::ledger::Ledger;
 use raddle_engine::{Budget, Money};
+use raddle_executors::agent::Reports;
 use raddle_model::catalog::ModelTable;
 use raddle_model::workflow::{AgentTask, Task, TaskKind, Workflow};
 
@@ -25,7 +26,11 @@ pub fn refuse_unaccountable(workflow: &Workflow, project: &Project, simulate: bo
     let mut reasons: Vec<(&str, String)> = Vec::new();
     for task in &workflow.tasks {
         let TaskKind::Agent(agent) = &task.kind else { continue };
-        let reports = project.adapters.get(&agent.cli).map(|adapter| adapter.reports()).unwrap_or_default();
+        let reports = match task.executor.as_str() {
+            // A provider's own interface tells tokens with every answer.
+            "api" => Reports { tokens: true, cost: false },
+            _ => project.adapters.get(&agent.cli).map(|adapter| adapter.reports()).unwrap_or_default(),
+        };
         if budget.usd.is_some() || task.cost_budget().is_some() {
             let why = unknown_cost(task, agent, &project.catalog.models, reports.cost, reports.tokens);
             reasons.extend(why.map(|why| (task.id.as_str(), why)));

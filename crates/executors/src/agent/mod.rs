@@ -17,7 +17,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use adapter::{Adapter, Adapters};
+pub use adapter::{Adapter, Adapters, Reports};
 pub use config::{CliConfig, ConfigError, OutputBy, PromptBy};
 pub use stream::{AgentStream, Denial, Exit, Finished};
 
