@@ -3,14 +3,17 @@
 
 use std::sync::Arc;
 
-use raddle_model::workflow::{OptimizationMode, Strength, Task, Workflow};
+use raddle_model::router;
+use raddle_model::workflow::{OptimizationMode, Strength, Task, TaskKind, Workflow};
 use raddle_model::{Diagnostic, Severity, Sources, parse};
 
 use crate::args::Shape;
 use crate::exit::Exit;
+use crate::plan::history::History as _;
 use crate::problem::Problem;
 use crate::project::{self, Project};
 use crate::report::{self, Fault, Source};
+use crate::run::history::Earlier;
 use crate::source::{Definition, FolderSources};
 use crate::terminal::{self, Colour, counted};
 
@@ -49,12 +52,30 @@ pub fn load_definition(definition: Definition, shape: &Shape, colour: Colour) ->
         refuse_speculation(workflow)?;
     }
     let text = String::from_utf8_lossy(&definition.text);
-    let unroutable = workflow.as_ref().map(|workflow| project::providers::check(workflow, &text, &project.api));
-    if let Some(wrong) = unroutable.filter(|wrong| !wrong.is_empty()) {
-        diagnostics.extend(wrong);
-        workflow = None;
+    if let Some(chosen) = &mut workflow {
+        let wrong = models(chosen, &text, &project);
+        if !wrong.is_empty() {
+            diagnostics.extend(wrong);
+            workflow = None;
+        }
     }
     Ok(Loaded { definition, project, workflow, diagnostics })
+}
+
+/// Chooses models where the file says `auto`, and judges those of executor `api`.
+fn models(workflow: &mut Workflow, text: &str, project: &Project) -> Vec<Diagnostic> {
+    let is_auto = |task: &Task| matches!(&task.kind, TaskKind::Agent(a) if a.model.as_deref() == Some(router::AUTO));
+    let mut wrong = Vec::new();
+    if workflow.tasks.iter().any(is_auto) {
+        // Only who asks for a choice has earlier runs looked at.
+        let history = Earlier.of(&workflow.name);
+        for none in router::choose(workflow, &project.tiers, &project.catalog.models, &history) {
+            let message = format!("`model: auto` can choose none: {}", none.why);
+            wrong.push(project::providers::no_model(&workflow.tasks[none.task], text, message));
+        }
+    }
+    wrong.extend(project::providers::check(workflow, text, &project.api));
+    wrong
 }
 
 /// `aggressive` differs from `balanced` only for effect-free tasks with a soft dependency: they would start early,

@@ -131,6 +131,9 @@ pub struct TaskRecord {
     /// Model as written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Why that model, where the program chose it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_reason: Option<String>,
     /// Names of its skills.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skills: Vec<String>,
@@ -169,6 +172,7 @@ impl Snapshot {
                 executor: task.executor.clone(),
                 agent: agent.map(|a| a.agent.clone()),
                 model: agent.and_then(|a| a.model.clone()),
+                model_reason: agent.and_then(|a| a.model_reason.clone()),
                 skills: agent.map(|a| a.skills.iter().map(|s| s.0.clone()).collect()).unwrap_or_default(),
                 cost_budget: task.cost_budget(),
                 estimated_cost: task.estimate.cost_usd.and_then(Money::from_usd),

@@ -18,6 +18,7 @@ pub mod plan;
 pub mod quantity;
 pub mod read;
 mod references;
+pub mod router;
 pub mod schema;
 pub mod syntax;
 pub mod template;

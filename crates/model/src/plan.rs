@@ -13,12 +13,16 @@ use crate::permissions::Grant;
 use crate::workflow::{ExecutionMode, Isolation, Strength, Task, TaskIndex, TaskKind, Workflow};
 
 /// What earlier runs tell of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Past {
     /// Median duration.
     pub duration_ms: Option<u64>,
     /// Median cost.
     pub cost_usd: Option<f64>,
+    /// The model that completed it.
+    pub model: Option<String>,
+    /// How many attempts that took.
+    pub attempts: u32,
 }
 
 /// By task id.
@@ -59,6 +63,8 @@ pub struct PlannedTask<'w> {
     pub agent: Option<&'w str>,
     pub executor: &'w str,
     pub model: Option<&'w str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_reason: Option<&'w str>,
     pub isolation: &'static str,
     pub timeout_ms: u64,
     pub retries: u32,
@@ -153,9 +159,9 @@ fn planned<'w>(
     path: &CriticalPath,
     n: usize,
 ) -> PlannedTask<'w> {
-    let (agent, model) = match &task.kind {
-        TaskKind::Agent(agent) => (Some(agent.agent.as_str()), agent.model.as_deref()),
-        _ => (None, None),
+    let (agent, model, model_reason) = match &task.kind {
+        TaskKind::Agent(agent) => (Some(agent.agent.as_str()), agent.model.as_deref(), agent.model_reason.as_deref()),
+        _ => (None, None, None),
     };
     let dependencies = task.depends_on.iter().map(|d| PlannedDependency {
         task: &workflow.tasks[d.task as usize].id,
@@ -175,6 +181,7 @@ fn planned<'w>(
         agent,
         executor: &task.executor,
         model,
+        model_reason,
         isolation: match task.isolation {
             Isolation::None => "none",
             Isolation::Context => "context",

@@ -199,6 +199,8 @@ pub struct AgentTask {
     pub append_inputs: bool,
     /// The model's name as the user wrote it.
     pub model: Option<String>,
+    /// Why that model, where the program chose it (see [`crate::router`]).
+    pub model_reason: Option<String>,
     /// Skills in order: name and text.
     pub skills: Vec<(String, String)>,
     /// System prompt text of the agent definition, if it has one.

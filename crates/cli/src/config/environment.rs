@@ -9,7 +9,7 @@ use crate::report::Fault;
 
 const PREFIX: &str = "RADDLE_";
 /// Sections whose variables are configuration; any other `RADDLE_` name (RADDLE_HOME, RADDLE_RUN_ID …) is not.
-const SECTIONS: &[&str] = &["DAG_EXECUTION", "EXECUTORS", "PROVIDERS", "CLIS", "MODELS", "AGENTS"];
+const SECTIONS: &[&str] = &["DAG_EXECUTION", "EXECUTORS", "PROVIDERS", "ROUTER", "CLIS", "MODELS", "AGENTS"];
 /// Short names for keys that are set often.
 const SHORT: &[(&str, &[&str])] = &[("RADDLE_MAX_PARALLELISM", &["dag_execution", "max_parallelism"])];
 

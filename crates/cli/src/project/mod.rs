@@ -14,6 +14,7 @@ use std::path::Path;
 use raddle_executors::agent::{Adapters, CliConfig};
 use raddle_executors::api::ApiConfig;
 use raddle_model::catalog::{AgentDefinition, Catalog, ModelEntry, Settings, Tier, builtin_agents, builtin_models};
+use raddle_model::router::Tiers;
 
 use crate::args::Shape;
 use crate::config::{Configuration, Surroundings, Value};
@@ -33,6 +34,8 @@ pub struct Project {
     pub adapters: Adapters,
     /// `[executors.worktree]`.
     pub worktrees: WorktreeSettings,
+    /// What `model: auto` chooses from.
+    pub tiers: Tiers,
     /// The providers of executor `api`.
     pub api: ApiConfig,
     /// The agent CLI whose session hosts tasks.
@@ -83,7 +86,14 @@ pub fn load(base_dir: &Path, shape: &Shape, colour: Colour) -> Result<Project, P
     let worktrees = WorktreeSettings::of(&configuration)?;
     let api = providers::api(&configuration)?;
     let session_cli = configuration.text(&["executors", "task_tool", "session_cli"]).unwrap_or("claude").to_owned();
-    Ok(Project { catalog, adapters, worktrees, session_cli, api, notes })
+    let tiers = tiers(&configuration);
+    Ok(Project { tiers, catalog, adapters, worktrees, session_cli, api, notes })
+}
+/// `[router]`.
+fn tiers(configuration: &Configuration) -> Tiers {
+    let Tiers([cheap, standard, expensive]) = Tiers::default();
+    let of = |key, usual: String| configuration.text(&["router", key]).map_or(usual, str::to_owned);
+    Tiers([of("cheap", cheap), of("standard", standard), of("expensive", expensive)])
 }
 
 /// `[clis.*]` as the adapters want it.

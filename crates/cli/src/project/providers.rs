@@ -2,7 +2,7 @@
 //! any key's value.
 
 use raddle_executors::api::{ApiConfig, Kind, ModelRoute, ProviderConfig};
-use raddle_model::workflow::{TaskKind, Workflow};
+use raddle_model::workflow::{Task, TaskKind, Workflow};
 use raddle_model::{Diagnostic, Severity};
 
 use crate::config::{Configuration, Value};
@@ -75,19 +75,24 @@ pub fn check(workflow: &Workflow, text: &str, api: &ApiConfig) -> Vec<Diagnostic
     for task in workflow.tasks.iter().filter(|task| task.executor == "api") {
         let TaskKind::Agent(agent) = &task.kind else { continue };
         let Err(error) = api.chain(agent.model.as_deref()) else { continue };
-        let at = byte_at(text, task.line, task.column);
-        wrong.push(Diagnostic {
-            severity: Severity::Error,
-            code: "unknown-model",
-            message: format!("executor api cannot perform the task: {error}"),
-            task: Some(task.id.clone()),
-            span: at..at,
-            line: task.line,
-            column: task.column,
-            help: None,
-        });
+        wrong.push(no_model(task, text, format!("executor api cannot perform the task: {error}")));
     }
     wrong
+}
+
+/// A task that no model can perform.
+pub fn no_model(task: &Task, text: &str, message: String) -> Diagnostic {
+    let at = byte_at(text, task.line, task.column);
+    Diagnostic {
+        severity: Severity::Error,
+        code: "unknown-model",
+        message,
+        task: Some(task.id.clone()),
+        span: at..at,
+        line: task.line,
+        column: task.column,
+        help: None,
+    }
 }
 
 /// The byte at which a line and column (from 1, in characters) stand.

@@ -244,7 +244,7 @@ fn trace_line(
         "wave": record.level,
         "status": if attempt.status == "running" && !live { "interrupted" } else { attempt.status },
         "model": attempt.model.as_ref().map(|m| &*m.0).or(record.model.as_deref()),
-        "model_reason": attempt.model.as_ref().map(|m| &*m.1),
+        "model_reason": attempt.model.as_ref().map(|m| &*m.1).or(record.model_reason.as_deref()),
         "skills_used": record.skills,
         "input_tokens": if metered { usage.input_tokens } else { 0 },
         "output_tokens": if metered { usage.output_tokens } else { 0 },

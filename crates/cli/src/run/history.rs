@@ -49,7 +49,10 @@ fn past(opened: &Opened) -> History {
             let last = view.tasks[task.index()].attempts.last();
             let duration_ms = last.and_then(|a| Some(a.finished_at?.0.saturating_sub(a.started_at.0)));
             let cost_usd = view.usage(task).and_then(|u| u.cost_usd);
-            (view.snapshot.tasks[task.index()].id.clone(), Past { duration_ms, cost_usd })
+            let record = &view.snapshot.tasks[task.index()];
+            let model = last.and_then(|a| Some(a.model.as_ref()?.0.to_string())).or_else(|| record.model.clone());
+            let attempts = view.tasks[task.index()].attempts.len() as u32;
+            (record.id.clone(), Past { duration_ms, cost_usd, model, attempts })
         })
         .collect()
 }

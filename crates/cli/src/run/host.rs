@@ -292,7 +292,13 @@ impl Launch {
     }
 
     /// Drives a run whose journal is ours.
-    pub fn drive(self, id: RunId, mut journal: SqliteJournal, from: Point, mut leash: Leash) -> Result<Exit, Problem> {
+    pub fn drive(
+        mut self,
+        id: RunId,
+        mut journal: SqliteJournal,
+        from: Point,
+        mut leash: Leash,
+    ) -> Result<Exit, Problem> {
         let before = match &from {
             Point::Beginning => None,
             Point::Records(records, _) | Point::Changed(records) => Some(store::view_of(&id, records.clone())?),
@@ -302,6 +308,9 @@ impl Launch {
         }
         let run_dir = self.home.run_folder(&id);
         super::hold(&leash, &run_dir)?;
+        if let (Point::Records(..), Some(before)) = (&from, &before) {
+            self.keep_models(before);
+        }
         let mut program = self.program(&id);
         let on_conflict = &self.project.worktrees.on_conflict;
         let trees = branches::trees(self.options.worktrees.as_ref(), id.as_str(), &run_dir, on_conflict);
@@ -346,6 +355,17 @@ impl Launch {
     fn sessions(&self, before: &RunView) -> Vec<(TaskIx, Session)> {
         let tasks = (0u32..).zip(&self.workflow.tasks);
         tasks.filter_map(|(n, task)| Some((TaskIx(n), before.sessions.get(&task.id)?.clone()))).collect()
+    }
+
+    /// A run goes on with the models that were chosen for it when it began.
+    fn keep_models(&mut self, before: &RunView) {
+        for task in &mut Arc::make_mut(&mut self.workflow).tasks {
+            let TaskKind::Agent(agent) = &mut task.kind else { continue };
+            let record = before.task(&task.id).map(|at| &before.snapshot.tasks[at.index()]);
+            if let Some(record) = record.filter(|record| record.model_reason.is_some()) {
+                (agent.model, agent.model_reason) = (record.model.clone(), record.model_reason.clone());
+            }
+        }
     }
 
     /// Takes over what completed under the old definition where neither the task nor anything it hangs on has changed.

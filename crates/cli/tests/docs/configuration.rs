@@ -34,6 +34,9 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "Models that are tried in turn when a provider is at its limit, out of reach or out of order",
     ),
     ("executors.api.max_output_tokens", "8192", "The longest answer"),
+    ("router.cheap", "haiku", "What `model: auto` takes for easy tasks"),
+    ("router.standard", "sonnet", "What it takes for tasks between"),
+    ("router.expensive", "opus", "What it takes for hard tasks"),
     ("providers.*.kind", "", "Protocol; a provider of your own needs it"),
     ("providers.*.base_url", "the kind's own", "Where its paths begin; with a key only https, or this machine"),
     (

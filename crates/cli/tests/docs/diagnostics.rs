@@ -46,7 +46,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("unknown-dependency", "No task has that id"),
     ("unknown-executor", "No such executor"),
     ("unknown-key", "The key means nothing at this place; the help names the nearest that does"),
-    ("unknown-model", "No provider answers for the model of a task of executor `api`"),
+    ("unknown-model", "No provider answers for the model of a task of executor `api`, or `auto` can choose none"),
     ("unknown-server", "The tool's server is declared neither in the file nor in `.mcp.json`"),
     ("unknown-skill", "No such skill in `.claude/skills`"),
     ("unknown-tool", "No tool has that name"),

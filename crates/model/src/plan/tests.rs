@@ -60,7 +60,7 @@ fn a_plan_is_the_document_of_the_contract() {
 #[test]
 fn a_forecast_needs_every_duration() {
     let document = json!({"tasks": [{"id": "a", "prompt": "x"}, {"id": "b", "prompt": "x", "depends_on": ["a"]}]});
-    let past = |ms, usd| Past { duration_ms: Some(ms), cost_usd: Some(usd) };
+    let past = |ms, usd| Past { duration_ms: Some(ms), cost_usd: Some(usd), ..Past::default() };
     let none = planned(&document, &Settings::default(), &History::new());
     assert_eq!(none["forecast"], json!({"duration_ms": null, "cost_usd": null, "reason": "no history"}));
     assert_eq!(none["tasks"][0]["slack_ms"], Value::Null);

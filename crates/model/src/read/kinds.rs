@@ -90,6 +90,7 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
             append_inputs: !quiet && prompt.references().next().is_none(),
             prompt,
             model,
+            model_reason: None,
             skills: self.skills(&definition.skills)?,
             system_prompt: definition.system_prompt,
             tools: definition.tools,

@@ -233,6 +233,8 @@ fn command(shell: &ShellTask, grant: &Grant) -> Option<String> {
 
 fn model(agent: &AgentTask, grant: &Grant) -> Option<String> {
     match &agent.model {
+        // What is chosen is chosen among what is granted.
+        Some(model) if model == crate::router::AUTO => None,
         Some(model) => Some(grant.model(model)).filter(|answer| !answer.allowed).map(|answer| answer.rule),
         None => {
             let limited = grant.models != Scope::All;
