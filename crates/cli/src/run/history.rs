@@ -2,9 +2,11 @@
 //! and knows nothing of plans.
 
 use raddle_engine::TaskIx;
+use raddle_engine::view::RunView;
 use raddle_journal::{Home, RunId};
 use raddle_kernel::TaskState;
 use raddle_model::plan::{History, Past};
+use raddle_model::workflow::{TaskKind, Workflow};
 
 use super::store::{self, Opened};
 
@@ -55,4 +57,15 @@ fn past(opened: &Opened) -> History {
             (record.id.clone(), Past { duration_ms, cost_usd, model, attempts })
         })
         .collect()
+}
+
+/// A run goes on with the models that were chosen for it when it began.
+pub fn keep_models(workflow: &mut Workflow, before: &RunView) {
+    for task in &mut workflow.tasks {
+        let TaskKind::Agent(agent) = &mut task.kind else { continue };
+        let record = before.task(&task.id).map(|at| &before.snapshot.tasks[at.index()]);
+        if let Some(record) = record.filter(|record| record.model_reason.is_some()) {
+            (agent.model, agent.model_reason) = (record.model.clone(), record.model_reason.clone());
+        }
+    }
 }

@@ -309,7 +309,7 @@ impl Launch {
         let run_dir = self.home.run_folder(&id);
         super::hold(&leash, &run_dir)?;
         if let (Point::Records(..), Some(before)) = (&from, &before) {
-            self.keep_models(before);
+            history::keep_models(Arc::make_mut(&mut self.workflow), before);
         }
         let mut program = self.program(&id);
         let on_conflict = &self.project.worktrees.on_conflict;
@@ -355,17 +355,6 @@ impl Launch {
     fn sessions(&self, before: &RunView) -> Vec<(TaskIx, Session)> {
         let tasks = (0u32..).zip(&self.workflow.tasks);
         tasks.filter_map(|(n, task)| Some((TaskIx(n), before.sessions.get(&task.id)?.clone()))).collect()
-    }
-
-    /// A run goes on with the models that were chosen for it when it began.
-    fn keep_models(&mut self, before: &RunView) {
-        for task in &mut Arc::make_mut(&mut self.workflow).tasks {
-            let TaskKind::Agent(agent) = &mut task.kind else { continue };
-            let record = before.task(&task.id).map(|at| &before.snapshot.tasks[at.index()]);
-            if let Some(record) = record.filter(|record| record.model_reason.is_some()) {
-                (agent.model, agent.model_reason) = (record.model.clone(), record.model_reason.clone());
-            }
-        }
     }
 
     /// Takes over what completed under the old definition where neither the task nor anything it hangs on has changed.
