@@ -93,14 +93,17 @@ fn one(
     }
     let grant = task.permissions.usable();
     let dear = |tier: usize| {
-        let cost = models.price(&tiers.0[tier], tokens(task, agent))?;
+        let cost = models.price(&tiers.0[tier], tokens(task, agent))?.usd();
         grant.cost_budget.filter(|budget| cost > *budget).map(|budget| (cost, budget))
     };
     while let Some((cost, budget)) = dear(tier) {
         if tier == 0 {
-            return Err(format!("even {} would cost about ${cost:.4}, over its budget of ${budget}", tiers.0[0]));
+            return Err(format!(
+                "even {} would cost about ${:.4}, over its budget of ${:.4}",
+                tiers.0[0], cost, budget
+            ));
         }
-        reasons.push(format!("{} would cost about ${cost:.4}, over its budget of ${budget}", tiers.0[tier]));
+        reasons.push(format!("{} would cost about ${:.4}, over its budget of ${:.4}", tiers.0[tier], cost, budget));
         tier -= 1;
     }
     // The nearest that the grant allows: cheaper ones first.
