@@ -1,4 +1,5 @@
 //! MCP servers behind a URL, through the dispatcher, over real sockets: sessions, streams, refusals, ends.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod kit;
 
