@@ -1,8 +1,9 @@
 //! Who may start now: one list of gates, each able to say why it said no. It does not know what tasks do; it counts
 //! live attempts by pool and looks at the pressure that is brought in.
 
-use raddle_kernel::{Command, Pool, Run, TaskIx, Time};
+use raddle_kernel::{Command, Phase, Pool, Run, TaskIx, Time};
 
+use crate::attempt::Resources;
 use crate::ledger::{Ledger, Verdict};
 
 /// A cap and the setting that bound it.
@@ -40,12 +41,52 @@ impl Pressure {
     }
 }
 
+/// What tasks declare to use, and how much of it may be used at once.
+#[derive(Debug, Clone, Default)]
+pub struct Declared {
+    /// By task; nothing for tasks beyond the end.
+    pub by_task: Vec<Resources>,
+    /// The limits; `pids` is not counted.
+    pub limits: Resources,
+}
+
+impl Declared {
+    /// Why a task may not start beside what runs; `None` when it may.
+    fn shortage(&self, run: &Run, task: TaskIx) -> Option<String> {
+        let of = |task: usize| self.by_task.get(task).copied().unwrap_or_default();
+        let wanted = of(task.index());
+        if wanted.memory_bytes.is_none() && wanted.cpu.is_none() {
+            return None;
+        }
+        let running = |n: &usize| run.state(TaskIx(*n as u32)).phase() == Phase::Running;
+        let (mut memory, mut cpu) = (0u64, 0.0);
+        for used in (0..self.by_task.len()).filter(running).map(of) {
+            memory = memory.saturating_add(used.memory_bytes.unwrap_or(0));
+            cpu += used.cpu.unwrap_or(0.0);
+        }
+        let Resources { memory_bytes: memory_limit, cpu: cpu_limit, .. } = self.limits;
+        if let (Some(limit), Some(wanted)) = (memory_limit, wanted.memory_bytes)
+            && memory.saturating_add(wanted) > limit
+        {
+            let [memory, limit] = [memory, limit].map(|bytes| bytes >> 20);
+            return Some(format!("running tasks have declared {memory} of {limit} MB (resource_limits.memory)"));
+        }
+        if let (Some(limit), Some(wanted)) = (cpu_limit, wanted.cpu)
+            && cpu + wanted > limit + 1e-9
+        {
+            return Some(format!("running tasks have declared {cpu} of {limit} processors (resource_limits.cpu)"));
+        }
+        None
+    }
+}
+
 /// The gates of one run.
 #[derive(Debug, Clone)]
 pub struct Admission {
     caps: Vec<Cap>,
     /// A cap over some tasks of any pool, beside that of their pool.
     also: Option<Also>,
+    declared: Declared,
     pressure: Option<Pressure>,
     ledger: Ledger,
     /// Set when `stop` was asked: nothing starts any more.
@@ -56,7 +97,13 @@ impl Admission {
     /// One cap per pool of the graph, in the order of the pools. `adaptive` asks for the pressure gate.
     pub fn new(caps: Vec<Cap>, adaptive: bool) -> Self {
         let pressure = adaptive.then(Pressure::default);
-        Admission { caps, also: None, pressure, ledger: Ledger::default(), closed: false }
+        let ledger = Ledger::default();
+        Admission { caps, also: None, declared: Declared::default(), pressure, ledger, closed: false }
+    }
+
+    /// Counts what tasks declare against limits. Every single task must fit, or it never starts.
+    pub fn declare(&mut self, declared: Declared) {
+        self.declared = declared;
     }
 
     /// Counts these tasks together as well, whatever their pools.
@@ -134,6 +181,10 @@ impl Admission {
         cap.saturating_sub(run.live_in(pool))
     }
 
+    fn declares(&self, task: TaskIx) -> bool {
+        self.declared.by_task.get(task.index()).is_some_and(|r| r.memory_bytes.is_some() || r.cpu.is_some())
+    }
+
     /// The next task that every gate lets start.
     pub fn next(&self, run: &Run, now: Time) -> Option<TaskIx> {
         if self.closed || self.is_used_up(run, now) {
@@ -143,14 +194,20 @@ impl Admission {
             if self.room(run, pool) == 0 || (self.pressure.is_some() && self.objection(run, pool).is_some()) {
                 return None;
             }
-            // Those that must wait for their own cap do not hold up the others of their pool.
-            if let Some(also) = self.also.as_ref().filter(|also| also.counts(task) && also.live(run) >= also.cap.value)
-            {
-                while also.counts(task) {
-                    (rank, task) = run.next_ready(pool, rank + 1)?;
+            // Those that must wait for their own cap do not hold up the others of their pool. Whoever does not fit into
+            // what is declared does: others that declare something wait behind it, or it would wait for ever.
+            let also = self.also.as_ref().filter(|also| also.live(run) >= also.cap.value);
+            let mut full = false;
+            loop {
+                let capped = also.is_some_and(|also| also.counts(task));
+                let short = full && self.declares(task) || self.declared.shortage(run, task).is_some();
+                if !capped && !short {
+                    let fits = !self.ledger.is_limited() || self.ledger.verdict(task, now) == Verdict::Fits;
+                    return fits.then_some(task);
                 }
+                full |= short;
+                (rank, task) = run.next_ready(pool, rank + 1)?;
             }
-            (!self.ledger.is_limited() || self.ledger.verdict(task, now) == Verdict::Fits).then_some(task)
         })
     }
 

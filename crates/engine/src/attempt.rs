@@ -46,7 +46,7 @@ pub struct AttemptSpec {
 }
 
 /// Demands on the performing of an attempt. Whoever cannot meet one refuses the attempt before anything starts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Demands {
     /// The executor that the workflow names for the task (`worktree`, `task_tool` …); `None` is the kind's usual one.
     pub executor: Option<Arc<str>>,
@@ -112,7 +112,7 @@ pub enum Network {
     /// As the user.
     #[default]
     Full,
-    /// No sockets but those of the machine's own kind (`AF_UNIX`).
+    /// No sockets but connected pairs between a process and its children.
     None,
 }
 

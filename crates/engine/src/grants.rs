@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use raddle_kernel::FailureClass;
-use raddle_model::permissions::{Access, Location, NetworkAccess, PathPattern, Scope, ToolRule};
-use raddle_model::workflow::{self, ShellTask, Task, TaskKind};
+use raddle_model::permissions::{Access, Grant, Location, NetworkAccess, PathPattern, Scope, ToolRule};
+use raddle_model::workflow::{self, ShellTask, Task, TaskKind, Workflow};
 
-use crate::attempt::{CodeTools, Confinement, Demands, Failure, Isolation, Network, Work};
+use crate::attempt::{CodeTools, Confinement, Demands, Failure, Isolation, Network, Resources, Work};
 
 /// Everything that is demanded for an attempt, or why its work is not within the task's grant.
 pub fn demands(task: &Task, work: &Work, work_dir: &Path) -> Result<Demands, Failure> {
@@ -19,11 +19,26 @@ pub fn demands(task: &Task, work: &Work, work_dir: &Path) -> Result<Demands, Fai
             workflow::Isolation::None => Isolation::None,
             workflow::Isolation::Context => Isolation::Context,
             workflow::Isolation::Process => Isolation::Process,
+            workflow::Isolation::Container => Isolation::Container,
         },
         confinement: confinement(task, work_dir)?,
         one_model: task.permissions.usable().models != Scope::All,
+        resources: resources_of(task),
         ..Demands::default()
     })
+}
+
+/// What a task declares to use of the machine.
+pub fn resources_of(task: &Task) -> Resources {
+    let workflow::Resources { memory_bytes, cpu, pids } = task.resources;
+    Resources { memory_bytes, cpu, pids }
+}
+
+/// What the processes of MCP servers are held to: each serves all tasks, so what all of them may.
+pub fn server_confinement(workflow: &Workflow, work_dir: &Path) -> Result<Option<Arc<Confinement>>, Failure> {
+    let grant = workflow.permissions.usable();
+    let network = if grant.network == NetworkAccess::None { Network::None } else { Network::Full };
+    held_to(grant, network, work_dir)
 }
 
 /// What the operating system must hold an attempt's processes to; `work_dir` is where relative patterns begin.
@@ -37,6 +52,10 @@ fn confinement(task: &Task, work_dir: &Path) -> Result<Option<Arc<Confinement>>,
         (TaskKind::Agent(_), _) | (_, NetworkAccess::Full) => Network::Full,
         (_, NetworkAccess::None) => Network::None,
     };
+    held_to(grant, network, work_dir)
+}
+
+fn held_to(grant: &Grant, network: Network, work_dir: &Path) -> Result<Option<Arc<Confinement>>, Failure> {
     if !grant.limits_files() && network == Network::Full {
         return Ok(None);
     }

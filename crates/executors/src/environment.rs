@@ -44,6 +44,20 @@ impl Environment {
         Environment { entries }
     }
 
+    /// Its entries that are text, but for those that say where things are on this machine.
+    pub(crate) fn beyond_path(&self) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+        let entries = self.entries.iter().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+        entries.filter(|(name, _)| !["PATH", "HOME", "TMPDIR"].contains(&name.as_str())).collect()
+    }
+
+    /// The PATH that a child with these additions gets.
+    pub(crate) fn path(&self, more: &[(&str, &str)]) -> Vec<u8> {
+        let added = more.iter().rev().find(|(name, _)| *name == "PATH").map(|(_, value)| value.as_bytes().to_vec());
+        let own = || self.entries.iter().find(|(name, _)| name == b"PATH").map(|(_, value)| value.clone());
+        added.or_else(own).unwrap_or_default()
+    }
+
     /// Writes this environment and `more` over it into `block`; of one name the last entry wins.
     pub(crate) fn fill(&self, more: &[(&str, &str)], block: &mut Block) -> Result<(), BadEntry> {
         block.clear();

@@ -3,7 +3,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 mod code_tools;
+mod confine;
+mod container;
 mod environment;
+mod groups;
 mod http;
 mod json_text;
 mod leftovers;
@@ -12,6 +15,7 @@ mod local;
 mod machine;
 mod process;
 mod process_attempt;
+mod provisions;
 mod registered;
 mod rundir;
 mod scratch;
@@ -30,7 +34,10 @@ pub mod tool_search;
 pub mod warden;
 pub mod worktree;
 
+pub use confine::{Support, support};
+pub use container::ContainerConfig;
 pub use http::ServerAddress;
 pub use leftovers::end_leftovers;
 pub use local::{LocalConfig, LocalDispatcher};
+pub use provisions::objection;
 pub use servers::{Reach, ServerCommand, ServerSettings};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use raddle_engine::admission::Pressure;
-use raddle_engine::attempt::{AttemptKey, AttemptSpec, Demands, Ended, Failure, Isolation, Report, StopCause, Work};
+use raddle_engine::attempt::{AttemptKey, AttemptSpec, Ended, Failure, Isolation, Report, StopCause, Work};
 use raddle_engine::executor::Executor;
 use raddle_engine::own_files::WORKTREE;
 use raddle_engine::ports::Dispatcher;
@@ -19,12 +19,15 @@ use raddle_engine::{FailureClass, Time};
 
 use crate::agent::Adapters;
 use crate::code_tools::CodeToolDesk;
+use crate::container::{CLIENT_ENV, ContainerConfig, Runtime};
 use crate::control::Control;
 use crate::environment::{Block, Environment};
+use crate::groups::Groups;
 use crate::machine::{self, Signals};
 use crate::mcp::Tool;
-use crate::process::{ChildId, Exit, Listener, Stream, Supervisor};
+use crate::process::{ChildId, Exit, Input, Launch, Listener, Stream, Supervisor};
 use crate::process_attempt::{Means, ProcessAttempt};
+use crate::provisions::refuse_unmet;
 use crate::registered::Registered;
 use crate::rundir::RunDir;
 use crate::servers::{POST, ServerSettings, Servers};
@@ -67,6 +70,8 @@ pub struct LocalConfig {
     pub worktrees: Option<Trees>,
     /// The agent CLI whose session hosts tasks of the executor `task_tool`; empty for `claude`.
     pub session_cli: String,
+    /// Who makes containers, and how.
+    pub containers: ContainerConfig,
 }
 
 /// Performs attempts as processes of this machine. Must stay on the thread on which it was made: children die with
@@ -77,6 +82,8 @@ pub struct LocalDispatcher {
     adapters: Adapters,
     environment: Environment,
     block: Block,
+    groups: Option<Groups>,
+    containers: ContainerConfig,
     run_dirs: HashMap<Arc<Path>, Rc<RunDir>>,
     signals: Option<Signals>,
     control: Option<Control>,
@@ -90,6 +97,8 @@ pub struct LocalDispatcher {
 pub(crate) enum Owner {
     /// An attempt's own process.
     Attempt(AttemptKey),
+    /// What removes the container of an attempt.
+    Removal(AttemptKey),
     /// An MCP server.
     Server(u32),
     /// A sandbox worker.
@@ -108,6 +117,9 @@ struct Desk {
     crew: Option<Crew>,
     reports: Vec<Report>,
     cuts: Vec<(AttemptKey, Cut)>,
+    /// Attempts whose container has to be removed before they are over, and by which command.
+    removals: Vec<(AttemptKey, Vec<String>)>,
+    removing: HashMap<AttemptKey, (Running, Exit)>,
     ready: Vec<u32>,
     alarms: Timers<Alarm>,
 }
@@ -158,12 +170,16 @@ impl LocalDispatcher {
                 crew,
                 reports: Vec::new(),
                 cuts: Vec::new(),
+                removals: Vec::new(),
+                removing: HashMap::new(),
                 ready: Vec::new(),
                 alarms: Timers::new(),
             },
             adapters,
             environment: Environment::of_this_process(&[]),
             block: Block::default(),
+            groups: None,
+            containers: config.containers,
             run_dirs: HashMap::new(),
             signals,
             control: None,
@@ -214,7 +230,7 @@ impl LocalDispatcher {
         if let Some(name) = spec.demands.executor.as_deref().filter(|name| !OWN.contains(name)) {
             return self.registered.start(name, spec);
         }
-        refuse_unmet(&spec.demands)?;
+        refuse_unmet(spec, &self.desk.servers)?;
         if spec.demands.executor.as_deref() == Some(WORKTREE) {
             match &mut self.desk.crew {
                 Some(crew) if crew.has(spec.key) => {}
@@ -226,9 +242,13 @@ impl LocalDispatcher {
             }
         }
         let run_dir = self.run_dir(&spec.run_dir)?;
+        self.desk.servers.settle_in(&run_dir);
         self.desk.servers.log_into(&spec.run_dir);
-        let (environment, block, supervisor) = (&self.environment, &mut self.block, &mut self.supervisor);
-        let means = Means { environment, block, supervisor };
+        let runtime = Runtime::of(&spec.demands, &self.containers)?;
+        let clients = runtime.is_some().then(|| Environment::of_this_process(&CLIENT_ENV));
+        let (environment, block, supervisor) =
+            (clients.as_ref().unwrap_or(&self.environment), &mut self.block, &mut self.supervisor);
+        let means = Means { environment, block, supervisor, groups: &mut self.groups, runtime: runtime.as_ref() };
         let (attempt, child) = match &spec.work {
             Work::Process(work) => ProcessAttempt::shell(spec, work, run_dir, means)?,
             Work::Agent(work) => {
@@ -273,6 +293,14 @@ impl LocalDispatcher {
         self.desk.ring(now);
         for (key, cut) in std::mem::take(&mut self.desk.cuts) {
             self.cut(key, cut, GRACE);
+        }
+        for (key, removal) in std::mem::take(&mut self.desk.removals) {
+            let filled = Environment::of_this_process(&CLIENT_ENV).fill(&[], &mut self.block);
+            let (argv, cwd) = (&removal[..], Path::new("/"));
+            let launch = Launch { argv, environment: &self.block, cwd, input: Input::Null, seal: None };
+            if filled.is_err() || self.supervisor.start(&launch, Owner::Removal(key), None).is_err() {
+                self.desk.removed(key);
+            }
         }
         for token in std::mem::take(&mut self.desk.ready) {
             if token == WORKTREES {
@@ -397,6 +425,23 @@ impl Drop for LocalDispatcher {
 }
 
 impl Desk {
+    /// The container of an attempt is gone, or nobody can remove it.
+    fn removed(&mut self, key: AttemptKey) {
+        if let Some((running, exit)) = self.removing.remove(&key) {
+            self.over(running, exit);
+        }
+    }
+
+    /// Nothing of an attempt is left.
+    fn over(&mut self, running: Running, exit: Exit) {
+        running.attempt.conclude(exit, running.cut, &mut self.reports);
+        // The end is what it says last.
+        match self.reports.pop() {
+            Some(Report::Ended(ended)) => self.tell(ended),
+            other => self.reports.extend(other),
+        }
+    }
+
     /// Reports an end; of an attempt with a work tree when what it left is committed.
     fn tell(&mut self, ended: Ended) {
         let ended = match &mut self.crew {
@@ -454,6 +499,7 @@ impl Listener<Owner> for Desk {
                     self.alarms.add(due, Alarm::Show(key));
                 }
             }
+            Owner::Removal(_) => {}
             Owner::Server(index) => self.servers.hear(index, stream, bytes),
             Owner::Worker(index) => self.workers.hear(index, stream, bytes, &mut self.reports),
             Owner::Session(index) => self.sessions.hear(index, stream, bytes, &mut self.reports),
@@ -463,15 +509,16 @@ impl Listener<Owner> for Desk {
     fn gone(&mut self, owner: Owner, exit: Exit) {
         match owner {
             Owner::Attempt(key) => {
-                if let Some(running) = self.attempts.remove(&key) {
-                    running.attempt.conclude(exit, running.cut, &mut self.reports);
-                    // The end is what it says last.
-                    match self.reports.pop() {
-                        Some(Report::Ended(ended)) => self.tell(ended),
-                        other => self.reports.extend(other),
+                let Some(mut running) = self.attempts.remove(&key) else { return };
+                match running.attempt.take_removal(&exit) {
+                    Some(removal) => {
+                        self.removals.push((key, removal));
+                        self.removing.insert(key, (running, exit));
                     }
+                    None => self.over(running, exit),
                 }
             }
+            Owner::Removal(key) => self.removed(key),
             Owner::Server(index) => self.servers.gone(index, exit),
             Owner::Worker(index) => self.workers.gone(index, exit, &mut self.reports),
             Owner::Session(index) => self.sessions.gone(index, exit, &mut self.reports),
@@ -480,14 +527,6 @@ impl Listener<Owner> for Desk {
 
     fn ready(&mut self, token: u32) {
         self.ready.push(token);
-    }
-}
-
-/// Refuses what nobody here provides.
-fn refuse_unmet(demands: &Demands) -> Result<(), Failure> {
-    match demands.unmet_by_default() {
-        Some(what) => Err(Failure::new(FailureClass::Permission, format!("{what} is not available here"))),
-        None => Ok(()),
     }
 }
 

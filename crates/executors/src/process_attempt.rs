@@ -1,17 +1,23 @@
 //! Attempts that have a process of their own, shell tasks and agent CLIs: their files, what they say, what their end
 //! means. It does not know how processes are supervised, nor the dialects of agents.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use raddle_engine::FailureClass;
-use raddle_engine::attempt::{AgentWork, AttemptKey, AttemptSpec, Ended, Failure, ProcessWork, RawOutput, Report};
+use raddle_engine::attempt::{
+    AgentWork, AttemptKey, AttemptSpec, Ended, Failure, Isolation, Network, ProcessWork, RawOutput, Report, Resources,
+};
 
 use crate::agent::{self, Adapter, AgentCommand, AgentStream, Slot};
+use crate::confine::{self, Needs, Prepared, packages_of};
+use crate::container::{self, CLIENT_ENV, Inside, Runtime};
 use crate::environment::{Block, Environment};
+use crate::groups::{Group, Groups};
 use crate::local::Owner;
 use crate::process::{Capture, ChildId, Excerpt, Exit, Input, Launch, Log, Stream, Supervisor, last_line};
-use crate::rundir::RunDir;
+use crate::rundir::{OWN_TMP, RunDir};
 use crate::verdict::{self, Cut, Limits, SHOWN_LINES};
 
 /// Lines of one attempt are shown at most this often.
@@ -24,6 +30,11 @@ pub(crate) struct ProcessAttempt {
     epoch: u32,
     stem: String,
     run_dir: Rc<RunDir>,
+    /// The name of the file for `$RADDLE_OUTPUT`.
+    output: String,
+    held: Held,
+    /// The command that removes its container.
+    removal: Option<Vec<String>>,
     limits: Limits,
     answer: Answer,
     error: Excerpt,
@@ -61,6 +72,9 @@ pub(crate) struct Means<'a> {
     pub(crate) environment: &'a Environment,
     pub(crate) block: &'a mut Block,
     pub(crate) supervisor: &'a mut Supervisor<Owner>,
+    pub(crate) groups: &'a mut Option<Groups>,
+    /// Who makes its container, when it is to have one.
+    pub(crate) runtime: Option<&'a Runtime>,
 }
 
 impl ProcessAttempt {
@@ -72,7 +86,8 @@ impl ProcessAttempt {
         means: Means<'_>,
     ) -> Result<(Self, ChildId), Failure> {
         let mut attempt = Self::new(spec, run_dir, Answer::Shell(Capture::default()));
-        let started = attempt.start(spec, &work.argv, work.deps.as_deref(), &[], Input::Null, means);
+        let own = Own { deps: work.deps.as_deref(), ..Own::default() };
+        let started = attempt.start(spec, &work.argv, own, Input::Null, means);
         attempt.or_drop_files(started)
     }
 
@@ -84,25 +99,37 @@ impl ProcessAttempt {
         run_dir: Rc<RunDir>,
         means: Means<'_>,
     ) -> Result<(Self, ChildId), Failure> {
+        if spec.demands.confinement.as_ref().is_some_and(|confinement| confinement.network == Network::None) {
+            return Err(Failure::new(FailureClass::Permission, AGENT_OFFLINE));
+        }
         let AgentCommand { mut argv, stdin, mut env, pass_env, files } = adapter.command(work)?;
         argv.extend(adapter.permission_flags(spec.demands.confinement.as_deref()));
         argv.extend(adapter.budget_flags(spec.demands.max_cost));
+        if means.runtime.is_some_and(Runtime::is_an_engine) {
+            // Nothing of this process's environment gets into a container by itself.
+            let names: Vec<&str> = pass_env.iter().map(String::as_str).collect();
+            env.extend(Environment::of_this_process(&names).beyond_path());
+        }
+        let mut read = Vec::new();
         let mut attempt = Self::new(spec, run_dir, Answer::Agent(Box::new(adapter.stream(work))));
         attempt.limits.start = adapter.start_limit();
         for file in &files {
             let path = attempt.run_dir.put_file(&attempt.stem, file.suffix, &file.bytes);
             let path = path.map_err(|error| failed_start("cannot write a file for the agent", &error))?;
+            read.push(PathBuf::from(&path));
             match file.place {
                 Slot::Argument(at) => argv[at] = path,
                 Slot::Variable(name) => env.push((name.to_owned(), path)),
             }
             attempt.files.push(file.suffix);
         }
-        let pass_env: Vec<&str> = pass_env.iter().map(String::as_str).collect();
+        let own = Own { deps: None, env: &env, read, write: adapter.settings() };
+        let clients = if means.runtime.is_some() { &CLIENT_ENV[..] } else { &[] };
+        let pass_env: Vec<&str> = pass_env.iter().map(String::as_str).chain(clients.iter().copied()).collect();
         let environment = Environment::of_this_process(&pass_env);
-        let Means { block, supervisor, .. } = means;
-        let means = Means { environment: &environment, block, supervisor: &mut *supervisor };
-        let started = attempt.start(spec, &argv, None, &env, Input::Pipe, means);
+        let Means { block, supervisor, groups, runtime, .. } = means;
+        let means = Means { environment: &environment, block, supervisor: &mut *supervisor, groups, runtime };
+        let started = attempt.start(spec, &argv, own, Input::Pipe, means);
         let (attempt, child) = attempt.or_drop_files(started)?;
         // A CLI that ends without reading its prompt tells why by its end.
         supervisor.write(child, &stdin);
@@ -115,8 +142,14 @@ impl ProcessAttempt {
         ProcessAttempt {
             key: spec.key,
             epoch: spec.epoch,
+            output: RunDir::output_name(
+                &spec.file_stem(),
+                spec.demands.confinement.is_some() || spec.demands.isolation == Isolation::Container,
+            ),
             stem: spec.file_stem(),
             run_dir,
+            held: Held::default(),
+            removal: None,
             limits: Limits { timeout: spec.timeout, idle: spec.idle, start: None },
             answer,
             error: Excerpt::default(),
@@ -136,12 +169,11 @@ impl ProcessAttempt {
         &mut self,
         spec: &AttemptSpec,
         argv: &[String],
-        deps: Option<&str>,
-        adapter_env: &[(String, String)],
+        own: Own<'_>,
         input: Input,
         means: Means<'_>,
     ) -> Result<ChildId, Failure> {
-        let deps = match deps {
+        let deps = match own.deps {
             Some(text) => {
                 let path = self.run_dir.put_file(&self.stem, DEPS, text.as_bytes());
                 self.files.push(DEPS);
@@ -149,19 +181,62 @@ impl ProcessAttempt {
             }
             None => self.run_dir.no_deps(),
         };
-        let output = self.run_dir.output_path(&self.stem);
-        let mut more: Vec<(&str, &str)> = Vec::with_capacity(adapter_env.len() + spec.env.len() + 2);
-        more.extend(adapter_env.iter().chain(&spec.env).map(|(name, value)| (name.as_str(), value.as_str())));
+        let output = self.run_dir.output_path(&self.output);
+        let mut more: Vec<(&str, &str)> = Vec::with_capacity(own.env.len() + spec.env.len() + 3);
+        more.extend(own.env.iter().chain(&spec.env).map(|(name, value)| (name.as_str(), value.as_str())));
         more.extend([("RADDLE_DEPS", deps.as_str()), ("RADDLE_OUTPUT", output.as_str())]);
+        let tmp = self.run_dir.own(&self.stem).join(OWN_TMP).to_string_lossy().into_owned();
+        let path = means.environment.path(&more);
+        let read =
+            || own.read.iter().cloned().chain([PathBuf::from(&deps)]).chain(packages_of(&argv[0], &path)).collect();
+        let confinement = spec.demands.confinement.as_deref();
+        let mut inside = None;
+        let variables;
+        if let Some(runtime) = means.runtime {
+            let needs = Needs { read: read(), write: own.write, ..Needs::of(&spec.cwd, &path) };
+            let (contents, prepared) =
+                confine_to(&self.run_dir, &self.stem, needs, |needs| confine::contents(confinement, needs))?;
+            self.held.prepared = Some(prepared);
+            more.push(("TMPDIR", &tmp));
+            let refused = |why: String| Failure::new(FailureClass::Permission, why);
+            let name = format!("raddle-{}-{}-{}", std::process::id(), self.stem, self.key.task.0);
+            let command = runtime.command(&Inside {
+                argv,
+                cwd: &spec.cwd.canonicalize().unwrap_or_else(|_| spec.cwd.clone()),
+                name: &name,
+                variables: &more,
+                contents: &contents,
+                resources: &spec.demands.resources,
+                has_input: input == Input::Pipe,
+                offline: confinement.is_some_and(|confinement| confinement.network == Network::None),
+            });
+            let (wrapped, passed) = command.map_err(refused)?;
+            if let Some(removal) = runtime.removal(&name) {
+                container::note(&spec.run_dir, &removal).map_err(|e| failed_start("cannot note a container", &e))?;
+                self.removal = Some(removal);
+            }
+            inside = Some(wrapped);
+            variables = passed;
+            more = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        } else if let Some(confinement) = confinement {
+            let needs = Needs { read: read(), write: own.write, ..Needs::of(&spec.cwd, &path) };
+            self.held.prepared =
+                Some(confine_to(&self.run_dir, &self.stem, needs, |needs| confine::prepare(confinement, needs))?);
+            more.push(("TMPDIR", &tmp));
+        }
         means
             .environment
             .fill(&more, means.block)
             .map_err(|error| Failure::new(FailureClass::Start, error.to_string()))?;
-        let launch = Launch { argv, environment: means.block, cwd: &spec.cwd, input };
+        if !means.runtime.is_some_and(Runtime::is_an_engine) {
+            self.held.limit(&spec.demands.resources, means.groups)?;
+        }
+        let seal = self.held.prepared.as_ref().map(|prepared| &prepared.seal);
+        let argv = inside.as_deref().unwrap_or(argv);
+        let launch = Launch { argv, environment: means.block, cwd: &spec.cwd, input, seal };
         // The path is this attempt's alone, so whoever has it in its environment descends from it.
         let marker = format!("RADDLE_OUTPUT={output}");
-        let started = means.supervisor.start(&launch, Owner::Attempt(spec.key), Some(&marker));
-        started.map_err(|error| Failure::new(FailureClass::Start, error.to_string()))
+        means.supervisor.start(&launch, Owner::Attempt(spec.key), Some(&marker)).map_err(|error| error.into_failure())
     }
 
     fn or_drop_files(self, started: Result<ChildId, Failure>) -> Result<(Self, ChildId), Failure> {
@@ -177,6 +252,9 @@ impl ProcessAttempt {
     fn drop_files(&self) {
         for suffix in &self.files {
             self.run_dir.drop_file(&self.stem, suffix);
+        }
+        if self.held.prepared.is_some() {
+            self.run_dir.drop_own(&self.stem);
         }
     }
 
@@ -221,9 +299,17 @@ impl ProcessAttempt {
         self.limits.start.filter(|_| !self.speaks).map(|limit| self.started_at + limit)
     }
 
+    /// What must be done before it is over: a container that was not left to end by itself.
+    pub(crate) fn take_removal(&mut self, exit: &Exit) -> Option<Vec<String>> {
+        let is_left = !exit.by_itself || exit.status.terminating_signal().is_some();
+        self.removal.take().filter(|_| is_left)
+    }
+
     /// Judges the end, removes the attempt's files, and reports.
-    pub(crate) fn conclude(self, exit: Exit, cut: Option<Cut>, reports: &mut Vec<Report>) {
-        self.drop_files();
+    pub(crate) fn conclude(mut self, exit: Exit, cut: Option<Cut>, reports: &mut Vec<Report>) {
+        let denied = self.held.prepared.as_ref().map(Prepared::appeared).unwrap_or_default();
+        let out_of_memory = self.held.group.as_ref().and_then(Group::ran_out_of_memory);
+        let answer = std::mem::replace(&mut self.answer, Answer::Shell(Capture::default()));
         let last_words = || self.error.last_lines(SHOWN_LINES);
         let mut ended = Ended {
             key: self.key,
@@ -232,14 +318,14 @@ impl ProcessAttempt {
             usage: None,
             session: None,
         };
-        match self.answer {
+        match answer {
             Answer::Shell(capture) => {
                 ended.result = match verdict::failure(exit, cut, self.limits, last_words) {
                     Some(failure) => {
-                        self.run_dir.drop_output(&self.stem);
+                        self.run_dir.drop_output(&self.output);
                         Err(failure)
                     }
-                    None => match self.run_dir.take_output(&self.stem) {
+                    None => match self.run_dir.take_output(&self.output) {
                         None => Ok(RawOutput::Text(capture.into_text())),
                         Some(Ok(text)) => Ok(RawOutput::Json(text)),
                         Some(Err(what)) => Err(Failure::new(FailureClass::Output, what)),
@@ -247,7 +333,7 @@ impl ProcessAttempt {
                 };
             }
             Answer::Agent(reader) => {
-                self.run_dir.drop_output(&self.stem);
+                self.run_dir.drop_output(&self.output);
                 let how = match exit.status.terminating_signal() {
                     Some(signal) => agent::Exit::Signal(signal),
                     None => agent::Exit::Code(exit.status.exit_status().unwrap_or(-1)),
@@ -265,12 +351,90 @@ impl ProcessAttempt {
                 ended.session = finished.session;
             }
         }
+        if let (Some(limit), Err(failure)) = (out_of_memory, &mut ended.result)
+            && cut.is_none()
+        {
+            failure.class = FailureClass::Oom;
+            failure.message = format!("out of memory: more than {} MB in all\n{}", limit >> 20, failure.message);
+        }
+        for path in &denied {
+            let resource = path.display().to_string();
+            let rule = "deny: it did not exist when the attempt started".to_owned();
+            reports.push(Report::Denied { key: self.key, action: "write".to_owned(), resource, rule });
+        }
+        if let Some(path) = denied.first() {
+            let what = format!("{} is denied, and came into being while the task ran", path.display());
+            ended.result = Err(Failure::new(FailureClass::Permission, what));
+        }
+        self.drop_files();
         reports.push(Report::Ended(ended));
     }
 }
 
 /// The end of the name of the file for `$RADDLE_DEPS`.
 const DEPS: &str = ".deps.json";
+
+const AGENT_OFFLINE: &str = "an agent CLI reaches its model over the network, so `network: none` cannot be enforced \
+     on its process; take its tools away that reach the network";
+
+/// What kinds of attempts add to what all have.
+#[derive(Debug, Default)]
+struct Own<'a> {
+    /// For `$RADDLE_DEPS`.
+    deps: Option<&'a str>,
+    /// Variables of the adapter.
+    env: &'a [(String, String)],
+    /// Files that were made for the process.
+    read: Vec<PathBuf>,
+    /// What the program keeps of its own.
+    write: Vec<PathBuf>,
+}
+
+/// What the attempt's processes are held to.
+#[derive(Debug, Default)]
+struct Held {
+    /// A seal without rules where only resources are limited.
+    prepared: Option<Prepared>,
+    group: Option<Group>,
+}
+
+impl Held {
+    /// Makes the group in which the processes will be.
+    fn limit(&mut self, resources: &Resources, groups: &mut Option<Groups>) -> Result<(), Failure> {
+        if *resources == Resources::default() {
+            return Ok(());
+        }
+        let refused = |why: String| Failure::new(FailureClass::Permission, why);
+        // Tasks differ in what they limit; the place for all three serves any.
+        let found = match groups.take() {
+            Some(found) if found.serve(resources) => found,
+            _ => Groups::find(resources).map_err(refused)?,
+        };
+        let group = groups.insert(found).make(resources).map_err(refused)?;
+        let doors = group.doors().map_err(refused)?;
+        self.prepared.get_or_insert_default().seal.groups = doors;
+        self.group = Some(group);
+        Ok(())
+    }
+}
+
+/// Prepares a confinement with a folder of the process's own.
+pub(crate) fn confine_to<T>(
+    run_dir: &RunDir,
+    stem: &str,
+    needs: Needs<'_>,
+    prepare: impl FnOnce(&Needs<'_>) -> Result<T, String>,
+) -> Result<T, Failure> {
+    // What a process of the same name has left behind.
+    run_dir.drop_own(stem);
+    let folder = |error: std::io::Error| failed_start("cannot make a folder for the task", &error);
+    let own = run_dir.make_own(stem).map_err(folder)?;
+    let nothing = run_dir.nothing().map_err(folder)?;
+    prepare(&Needs { own: Some(&own), nothing: &nothing, ..needs }).map_err(|why| {
+        run_dir.drop_own(stem);
+        Failure::new(FailureClass::Permission, why)
+    })
+}
 
 fn failed_start(what: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::new(FailureClass::Start, format!("{what}: {error}"))

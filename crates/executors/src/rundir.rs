@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 
+use crate::container;
 use crate::json_text::is_json;
 use crate::process::OUTPUT_BYTES;
 use crate::scratch;
@@ -18,6 +19,11 @@ use crate::scratch;
 /// What `$RADDLE_DEPS` names for tasks without dependencies. No attempt's files are called so: theirs end in a number
 /// before the first suffix.
 const NO_DEPS: &str = "none.deps.json";
+
+/// The end of the name of a process's own folder, and the folder in it for temporary files.
+const OWN: &str = ".own";
+/// See [`OWN`].
+pub(crate) const OWN_TMP: &str = "tmp";
 
 /// Larger files than this are not kept in memory.
 const IN_MEMORY_BYTES: usize = 256 << 10;
@@ -37,6 +43,7 @@ impl RunDir {
     /// Makes the folders and removes what attempts of an engine that died have left.
     pub(crate) fn open(run_dir: &Path) -> std::io::Result<Self> {
         let tmp = run_dir.join("tmp");
+        container::remove_left(run_dir);
         match make(&tmp) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 for entry in std::fs::read_dir(&tmp)?.flatten() {
@@ -84,17 +91,49 @@ impl RunDir {
         }
     }
 
-    /// What `$RADDLE_OUTPUT` of this attempt is.
-    pub(crate) fn output_path(&self, stem: &str) -> String {
-        format!("{}/{stem}.output", self.tmp)
+    /// Makes a folder that belongs to one process and what descends from it, with one for temporary files in it, and
+    /// says where it is. A process that is confined can make files nowhere else.
+    pub(crate) fn make_own(&self, stem: &str) -> std::io::Result<PathBuf> {
+        let own = self.own(stem);
+        make(&own)?;
+        make(&own.join(OWN_TMP))?;
+        Ok(own)
+    }
+
+    /// Where [`RunDir::make_own`] makes it.
+    pub(crate) fn own(&self, stem: &str) -> PathBuf {
+        PathBuf::from(format!("{}/{stem}{OWN}", self.tmp))
+    }
+
+    /// Removes it with all that is in it.
+    pub(crate) fn drop_own(&self, stem: &str) {
+        remove(&self.own(stem));
+    }
+
+    /// An empty folder that nobody may enter, to be put over what is denied.
+    pub(crate) fn nothing(&self) -> std::io::Result<PathBuf> {
+        let path = PathBuf::from(format!("{}/nothing", self.tmp));
+        match std::fs::DirBuilder::new().mode(0).create(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(path),
+        }
+    }
+
+    /// What `$RADDLE_OUTPUT` of an attempt is: a name in the run's `tmp`, or in the attempt's own folder.
+    pub(crate) fn output_name(stem: &str, is_own: bool) -> String {
+        if is_own { format!("{stem}{OWN}/output") } else { format!("{stem}.output") }
+    }
+
+    /// The whole path of that name.
+    pub(crate) fn output_path(&self, name: &str) -> String {
+        format!("{}/{name}", self.tmp)
     }
 
     /// Takes the file that `$RADDLE_OUTPUT` names, if the child made one: valid JSON text, or what is wrong with it.
-    pub(crate) fn take_output(&self, stem: &str) -> Option<Result<String, String>> {
-        let name = format!("{stem}.output");
+    pub(crate) fn take_output(&self, name: &str) -> Option<Result<String, String>> {
         // Neither a link nor a FIFO is followed or waited for; the file is the child's, hence not to be trusted.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let opened = openat(&self.tmp_fd, &name, flags, Mode::empty());
+        let opened = openat(&self.tmp_fd, name, flags, Mode::empty());
         if let Err(Errno::NOENT) = opened {
             return None;
         }
@@ -103,21 +142,22 @@ impl RunDir {
             Err(Errno::LOOP) => Err("is a symbolic link, not a file".to_owned()),
             Err(errno) => Err(format!("cannot be read: {}", std::io::Error::from(errno))),
         };
-        self.drop_output(stem);
+        self.drop_output(name);
         Some(text.map_err(|what| format!("the file named by $RADDLE_OUTPUT {what}")))
     }
 
     /// Removes the output file whatever it is.
-    pub(crate) fn drop_output(&self, stem: &str) {
-        let removed = unlinkat(&self.tmp_fd, format!("{stem}.output"), AtFlags::empty());
+    pub(crate) fn drop_output(&self, name: &str) {
+        let removed = unlinkat(&self.tmp_fd, name, AtFlags::empty());
         if let Err(Errno::ISDIR | Errno::PERM) = removed {
-            remove(Path::new(&self.output_path(stem)));
+            remove(Path::new(&self.output_path(name)));
         }
     }
 }
 
 impl Drop for RunDir {
     fn drop(&mut self) {
+        container::forget(&self.path);
         if self.scratch.is_some() {
             scratch::remove(&self.path);
         }

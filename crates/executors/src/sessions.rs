@@ -325,7 +325,13 @@ impl Sessions {
             grant.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         more.push((turn::MARK, &marker));
         environment.fill(&more, block).map_err(|e| failed(&e))?;
-        let launch = Launch { argv: &grant.argv, environment: block, cwd: Path::new(&grant.cwd), input: Input::Pipe };
+        let launch = Launch {
+            argv: &grant.argv,
+            environment: block,
+            cwd: Path::new(&grant.cwd),
+            input: Input::Pipe,
+            seal: None,
+        };
         let mark = format!("{}={marker}", turn::MARK);
         let child = supervisor.start(&launch, Owner::Session(index as u32), Some(&mark)).map_err(|e| failed(&e))?;
         Ok(Session {

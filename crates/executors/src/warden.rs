@@ -27,6 +27,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, pidfd_send_signal, wait, waitpid};
 
+use crate::container;
 use crate::machine::{ASK_TO_END, is_ignored};
 use crate::process::{Process, descendants};
 use crate::scratch;
@@ -188,7 +189,10 @@ fn guard(front: Option<(Pid, OwnedFd)>, report: Option<File>, mask: &Mask) -> io
             let mut held = Vec::new();
             let code = watch(engine, front, &ours, &mut held);
             sweep();
-            held.iter().for_each(|(path, _)| scratch::remove(path));
+            for (path, _) in &held {
+                scratch::remove(path);
+                container::remove_left(path);
+            }
             // The locks go with the process.
             leave(code.unwrap_or(SIGNALLED));
         }

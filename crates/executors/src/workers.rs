@@ -254,7 +254,7 @@ impl Workers {
         argv.extend(Config { memory_bytes }.to_args());
         let index = self.workers.iter().position(|worker| worker.child.is_none()).unwrap_or(self.workers.len());
         Environment::empty().fill(&[], block).map_err(|error| failed(&error))?;
-        let launch = Launch { argv: &argv, environment: block, cwd: Path::new("/"), input: Input::Pipe };
+        let launch = Launch { argv: &argv, environment: block, cwd: Path::new("/"), input: Input::Pipe, seal: None };
         let child = supervisor.start(&launch, Owner::Worker(index as u32), None).map_err(|error| failed(&error))?;
         let worker = Worker {
             child: Some(child),

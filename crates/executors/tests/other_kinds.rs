@@ -70,7 +70,8 @@ fn bench() -> Bench {
         ("deaf".to_owned(), cli("exec <&-; echo sorry >&2; exit 5")),
         ("slow".to_owned(), cli("cat >/dev/null; echo ready > ready; exec sleep 1000")),
     ]);
-    let server = ServerCommand { argv: argv(&["python3", "-c", SERVER]), env: Vec::new(), cwd: "/".into() };
+    let server =
+        ServerCommand { argv: argv(&["python3", "-c", SERVER]), env: Vec::new(), cwd: "/".into(), confinement: None };
     let server = Reach::Command(server).into();
     let own = std::env::current_exe().unwrap().into_os_string().into_string().unwrap();
     Bench::with(LocalConfig {

@@ -59,6 +59,10 @@ pub struct Settings {
     pub max_parallel_flag: Option<u32>,
     /// `--parallel`: lift every configured cap to what the executors allow.
     pub lift_caps: bool,
+    /// `[dag_execution.resource_limits] memory`, bytes: what running tasks may declare together.
+    pub memory_limit_bytes: Option<u64>,
+    /// `[dag_execution.resource_limits] cpu`.
+    pub cpu_limit: Option<f64>,
 }
 
 impl Default for Settings {
@@ -70,6 +74,8 @@ impl Default for Settings {
             max_worktrees: 5,
             max_parallel_flag: None,
             lift_caps: false,
+            memory_limit_bytes: None,
+            cpu_limit: None,
         }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) const DEPENDENCY: &[&str] = &["task", "type"];
 /// `retry:`.
 pub(crate) const RETRY: &[&str] = &["max", "initial", "factor", "max_delay", "jitter", "on"];
 /// `estimate:`.
+pub(crate) const RESOURCES: &[&str] = &["memory", "cpu", "pids", "slots"];
+/// See its place in the contract.
 pub(crate) const ESTIMATE: &[&str] = &["duration", "tokens", "cost"];
 /// `sandbox_config:`.
 pub(crate) const SANDBOX: &[&str] = &["timeout", "memoryLimit", "allowedReadPaths", "deterministic"];

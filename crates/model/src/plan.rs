@@ -186,6 +186,7 @@ fn planned<'w>(
             Isolation::None => "none",
             Isolation::Context => "context",
             Isolation::Process => "process",
+            Isolation::Container => "container",
         },
         timeout_ms: u64::try_from(task.timeout.shown.as_millis()).unwrap_or(u64::MAX),
         retries: task.retry.max,

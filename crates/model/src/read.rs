@@ -6,6 +6,7 @@ mod fields;
 mod header;
 mod kinds;
 mod permissions;
+mod resources;
 mod retry;
 mod servers;
 mod task;

@@ -194,7 +194,12 @@ fn every_task() -> Value {
         "executor": words("Who performs it", &["process", "worktree", "task_tool", "api", "mcp", "local"]),
         "isolation": words("Demanded isolation; process by default", &["none", "context", "process", "container"]),
         "permissions": {"$ref": "#/$defs/permissions"},
-        "resources": object(json!({"memory": {"$ref": "#/$defs/size"}, "cpu": {"type": "number"}, "slots": {"type": "integer"}})),
+        "resources": object(json!({
+            "memory": {"$ref": "#/$defs/size", "description": "Of all its processes together"},
+            "cpu": {"type": "number", "description": "Processors, as in 1.5"},
+            "pids": {"type": "integer", "description": "Processes and threads"},
+            "slots": {"type": "integer", "description": "Refused: not built yet"},
+        })),
         "pool": text("Pool whose slots it takes"),
         "writes": list_of("Paths it will write", json!({"type": "string"})),
         "singleton": {"type": "boolean", "description": "Never twice at once, over all runs"},

@@ -9,16 +9,17 @@ use crate::syntax::Span;
 pub(crate) enum Place {
     Workflow,
     Task,
+    Resources,
 }
 
-use Place::{Task, Workflow};
+use Place::{Resources, Task, Workflow};
 
 /// Keys that are refused whatever their value.
 const KEYS: &[(Place, &str)] = &[
     (Task, "when"),
     (Task, "foreach"),
     (Task, "max_parallel"),
-    (Task, "resources"),
+    (Resources, "slots"),
     (Task, "pool"),
     (Task, "writes"),
     (Task, "singleton"),
@@ -42,7 +43,6 @@ const VALUES: &[(Place, &str, &str)] = &[
     (Task, "on_exhausted", "human"),
     (Task, "on_exhausted", "…"),
     (Task, "on_doubt", "compensate"),
-    (Task, "isolation", "container"),
 ];
 
 /// Stands for any mapping in [`VALUES`].

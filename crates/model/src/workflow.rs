@@ -151,6 +151,8 @@ pub struct Task {
     pub isolation: Isolation,
     /// What it may use and hand on. An agent's tools are narrowed by its definition already.
     pub permissions: Arc<Permissions>,
+    /// `resources:`.
+    pub resources: Resources,
     /// Hex digest of this task's own definition.
     pub hash: String,
     /// Where it stands in the file (1-based line and column of its first key).
@@ -381,6 +383,18 @@ pub enum Isolation {
     None,
     Context,
     Process,
+    Container,
+}
+
+/// `resources:`; what a task may use of the machine, and what is counted against the machine's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Resources {
+    /// Memory of all its processes together, bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processors, as in `1.5`.
+    pub cpu: Option<f64>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
 }
 
 impl Task {

@@ -9,6 +9,7 @@ const LARGE: &[(&str, &str)] = &[
     ("crates/kernel/src/run.rs", "the fold and its one door: splitting it would open a second door"),
     ("crates/engine/src/drive.rs", "the loop with everything that it keeps true"),
     ("crates/cli/src/run/host.rs", "the wiring of one run, in the order in which it happens"),
+    ("crates/executors/src/local.rs", "the one loop over all executors: every one of them has its rows in it"),
     ("crates/executors/src/process/supervisor.rs", "one process's whole life, told in one place"),
 ];
 const LARGE_LINES: usize = 500;

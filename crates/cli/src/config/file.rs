@@ -111,6 +111,7 @@ fn convert(kind: Kind, value: &DeValue<'_>) -> Option<Value> {
             let n = u32::from_str_radix(n.as_str(), n.radix()).ok().filter(|n| *n >= 1)?;
             Some(Value::Count(n))
         }
+        (Kind::Size, DeValue::String(text)) => size(text),
         (Kind::Text, DeValue::String(text)) => Some(Value::Text(text.to_string())),
         (Kind::Word(words), DeValue::String(text)) if words.contains(&&**text) => Some(Value::Text(text.to_string())),
         (Kind::Switch, DeValue::Boolean(on)) => Some(Value::Switch(*on)),
@@ -129,6 +130,7 @@ fn number(text: &str) -> Option<Value> {
 /// Reads a value as an environment variable holds it: bare words for texts, numbers as they are, lists as TOML.
 pub(super) fn from_text(kind: Kind, text: &str) -> Option<Value> {
     match kind {
+        Kind::Size => size(text),
         Kind::Text => Some(Value::Text(text.to_owned())),
         Kind::Word(words) => words.contains(&text).then(|| Value::Text(text.to_owned())),
         Kind::Count => text.trim().parse().ok().filter(|n| *n >= 1).map(Value::Count),
@@ -136,4 +138,9 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Option<Value> {
         Kind::Number => number(text.trim()),
         Kind::List => convert(kind, DeValue::parse(text).ok()?.get_ref()),
     }
+}
+
+/// Kept as it is written, provided that it is an amount of memory.
+fn size(text: &str) -> Option<Value> {
+    raddle_model::quantity::size(text).map(|_| Value::Text(text.to_owned()))
 }

@@ -8,6 +8,8 @@ pub enum Kind {
     Count,
     /// Text.
     Text,
+    /// An amount of memory, as in `8GB`.
+    Size,
     /// `true` or `false`.
     Switch,
     /// A number, at least 0.
@@ -24,6 +26,7 @@ pub enum Effect {
     /// It has its documented effect.
     Built,
     /// It would have to have an effect now and cannot: refused.
+    #[allow(dead_code, reason = "rows of this kind come and go")]
     Unbuilt(&'static str),
 }
 
@@ -47,18 +50,13 @@ pub const KEYS: &[Key] = &[
     key(&["dag_execution", "max_parallelism"], Kind::Count),
     key(&["dag_execution", "max_local"], Kind::Count),
     key(&["dag_execution", "optimization_mode"], Kind::Word(&["none", "balanced", "aggressive"])),
-    Key {
-        path: &["dag_execution", "resource_limits", "memory"],
-        kind: Kind::Text,
-        effect: Effect::Unbuilt("admission by declared memory"),
-    },
-    Key {
-        path: &["dag_execution", "resource_limits", "cpu"],
-        kind: Kind::Number,
-        effect: Effect::Unbuilt("admission by declared processors"),
-    },
+    key(&["dag_execution", "resource_limits", "memory"], Kind::Size),
+    key(&["dag_execution", "resource_limits", "cpu"], Kind::Number),
     key(&["executors", "process", "max_processes"], Kind::Count),
     key(&["executors", "process", "output_format"], Kind::Word(&["json"])),
+    key(&["executors", "container", "runtime"], Kind::Word(&["docker", "podman", "bwrap"])),
+    key(&["executors", "container", "image"], Kind::Text),
+    key(&["executors", "container", "network"], Kind::Switch),
     key(&["executors", "worktree", "branch_prefix"], Kind::Text),
     key(&["executors", "worktree", "max_worktrees"], Kind::Count),
     key(&["executors", "worktree", "auto_merge"], Kind::Switch),

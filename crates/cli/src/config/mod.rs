@@ -161,6 +161,7 @@ impl Configuration {
 fn expectation(kind: Kind) -> String {
     match kind {
         Kind::Count => "a whole number, at least 1".to_owned(),
+        Kind::Size => "an amount of memory, as in \"8GB\"".to_owned(),
         Kind::Text => "text".to_owned(),
         Kind::Switch => "true or false".to_owned(),
         Kind::Number => "a number, at least 0".to_owned(),
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn every_fault_has_its_file_and_line() {
         let folder = folder(
-            "[dag_execution]\nmax_paralelism = 3\nmax_local = \"many\"\nresource_limits = { memory = \"8GB\" }\n\n[frob]\nx = 1\n",
+            "[dag_execution]\nmax_paralelism = 3\nmax_local = \"many\"\nresource_limits = { memory = \"plenty\" }\n\n[frob]\nx = 1\n",
             "[dag_execution\n",
         );
         let faults = load(folder.path(), &[("RADDLE_DAG_EXECUTION_MAX_PARALELISM", "3"), ("RADDLE_HOME", "/x")])

@@ -1,6 +1,10 @@
 //! Who holds a task to which part of its grant, and what nobody can: such a run is refused before anything starts. It
 //! does not enforce anything itself.
 
+use std::sync::Arc;
+
+use raddle_engine::attempt::{Confinement, Demands, Network};
+use raddle_executors::ContainerConfig;
 use raddle_executors::agent::Adapters;
 use raddle_model::mcp_server::McpReach;
 use raddle_model::permissions::{Access, Grant, Location, NetworkAccess, PathPattern, Scope};
@@ -128,12 +132,12 @@ fn files(task: &Task, grant: &Grant, workflow: &Workflow, base: &Location) -> Re
         TaskKind::Code(code) => sandbox(code, grant, base),
         TaskKind::Tool(tool) => {
             serves_all_alike(grant, workflow, &tool.server)?;
-            operating_system()
+            operating_system(grant)
         }
         TaskKind::Agent(_) if task.executor == "task_tool" => {
             Err("tasks of executor task_tool share one process, and nothing limits files for one of them".into())
         }
-        TaskKind::Agent(_) | TaskKind::Shell(_) => operating_system(),
+        TaskKind::Agent(_) | TaskKind::Shell(_) => operating_system(grant),
     }
 }
 
@@ -172,10 +176,10 @@ fn sandbox(code: &CodeTask, grant: &Grant, base: &Location) -> Result<Vec<String
 fn network(task: &Task, grant: &Grant, workflow: &Workflow, adapters: &Adapters) -> Result<Vec<String>, String> {
     match &task.kind {
         TaskKind::Code(_) => Ok(vec!["the sandbox".into()]),
-        TaskKind::Shell(_) => operating_system(),
+        TaskKind::Shell(_) => operating_system(grant),
         TaskKind::Tool(tool) => {
             serves_all_alike(grant, workflow, &tool.server)?;
-            operating_system()
+            operating_system(grant)
         }
         // Its CLI must reach the provider, so its tools are what is limited.
         TaskKind::Agent(agent) => {
@@ -215,8 +219,19 @@ fn serves_all_alike(grant: &Grant, workflow: &Workflow, server: &str) -> Result<
 }
 
 /// Whether processes can be held to files and network here.
-fn operating_system() -> Result<Vec<String>, String> {
-    Err("holding processes to files and network is not built yet".into())
+fn operating_system(grant: &Grant) -> Result<Vec<String>, String> {
+    let limited = |is_limited: bool| is_limited.then(Vec::new);
+    let confinement = Confinement {
+        read: limited(grant.read != Scope::All),
+        write: limited(grant.write != Scope::All),
+        deny: grant.deny.iter().map(ToString::to_string).collect(),
+        network: if grant.network == NetworkAccess::None { Network::None } else { Network::Full },
+    };
+    let demands = Demands { confinement: Some(Arc::new(confinement)), ..Demands::default() };
+    match raddle_executors::objection(&demands, &ContainerConfig::default()) {
+        Some(why) => Err(why),
+        None => Ok(vec!["the operating system".into()]),
+    }
 }
 
 /// Whether what it costs will be known is asked before a run, when the prices are there.

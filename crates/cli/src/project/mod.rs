@@ -11,6 +11,7 @@ pub use mcp::{header_value, servers as mcp_servers};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use raddle_executors::ContainerConfig;
 use raddle_executors::agent::{Adapters, CliConfig};
 use raddle_executors::api::ApiConfig;
 use raddle_model::catalog::{AgentDefinition, Catalog, ModelEntry, Settings, Tier, builtin_agents, builtin_models};
@@ -40,6 +41,8 @@ pub struct Project {
     pub api: ApiConfig,
     /// The agent CLI whose session hosts tasks.
     pub session_cli: String,
+    /// Who makes containers.
+    pub containers: ContainerConfig,
     /// Things that were left out, in words: a broken `.mcp.json`, an agent file without a name.
     pub notes: Vec<String>,
 }
@@ -87,7 +90,7 @@ pub fn load(base_dir: &Path, shape: &Shape, colour: Colour) -> Result<Project, P
     let api = providers::api(&configuration)?;
     let session_cli = configuration.text(&["executors", "task_tool", "session_cli"]).unwrap_or("claude").to_owned();
     let tiers = tiers(&configuration);
-    Ok(Project { tiers, catalog, adapters, worktrees, session_cli, api, notes })
+    Ok(Project { containers: containers(&configuration), tiers, catalog, adapters, worktrees, session_cli, api, notes })
 }
 /// `[router]`.
 fn tiers(configuration: &Configuration) -> Tiers {
@@ -107,6 +110,17 @@ pub fn clis(configuration: &Configuration) -> BTreeMap<String, CliConfig> {
     configuration.names("clis").into_iter().map(|name| (name.to_owned(), config(name))).collect()
 }
 
+/// `[executors.container]`.
+pub fn containers(configuration: &Configuration) -> ContainerConfig {
+    let text = |key| configuration.text(&["executors", "container", key]).map(str::to_owned);
+    let network = configuration.get(&["executors", "container", "network"]);
+    ContainerConfig {
+        runtime: text("runtime"),
+        image: text("image"),
+        network: network.is_some_and(|entry| matches!(entry.value, Value::Switch(true))),
+    }
+}
+
 /// The adapters of all agent CLIs, built in and configured.
 pub fn adapters(clis: &BTreeMap<String, CliConfig>) -> Result<Adapters, Problem> {
     Adapters::new(clis).map_err(|errors| {
@@ -124,6 +138,10 @@ pub fn settings(configuration: &Configuration, shape: &Shape) -> Settings {
         max_worktrees: configuration.count(&["executors", "worktree", "max_worktrees"], 5).0,
         max_parallel_flag: shape.max_parallel,
         lift_caps: shape.lift_caps,
+        memory_limit_bytes: configuration
+            .text(&["dag_execution", "resource_limits", "memory"])
+            .and_then(raddle_model::quantity::size),
+        cpu_limit: configuration.number(&["dag_execution", "resource_limits", "cpu"]),
     }
 }
 

@@ -32,7 +32,7 @@ use super::look::{declared_outputs, print_json};
 use super::performer::{Performer, SystemClock, worker_argv};
 use super::reporter::Reporter;
 use super::store::{self, engine_problem, journal_problem};
-use super::{branches, document, history, servers};
+use super::{branches, document, history, servers, unmet};
 use crate::args::ReportArgs;
 use crate::display::event::Scene;
 use crate::exit::Exit;
@@ -129,7 +129,8 @@ impl Launch {
             return Ok(());
         }
         let base = permissions::location(Path::new(&self.options.work_dir))?;
-        enforcement::refuse_unenforceable(&self.workflow, &self.project.adapters, &base)
+        enforcement::refuse_unenforceable(&self.workflow, &self.project.adapters, &base)?;
+        unmet::refuse(&self.workflow, &self.project)
     }
 
     fn mode(&self) -> ExecutionMode {
@@ -168,7 +169,8 @@ impl Launch {
     }
 
     fn admission(&self) -> Admission {
-        let admission = Admission::new(self.admission_caps(), self.mode() == ExecutionMode::Adaptive);
+        let mut admission = Admission::new(self.admission_caps(), self.mode() == ExecutionMode::Adaptive);
+        admission.declare(unmet::declared(&self.workflow, &self.project));
         branches::also(admission, &self.workflow, &self.caps)
     }
 
@@ -251,6 +253,7 @@ impl Launch {
             signals: true,
             worktrees,
             session_cli: self.project.session_cli.clone(),
+            containers: self.project.containers.clone(),
         };
         let wrong = |e: std::io::Error| Problem::io("prepare this process for running tasks", &e);
         let mut local = LocalDispatcher::new(config).map_err(wrong)?;

@@ -17,6 +17,7 @@ mod servers;
 mod start;
 mod stop;
 mod store;
+mod unmet;
 mod worktrees;
 
 use std::io::Read;

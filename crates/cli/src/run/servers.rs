@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
+use raddle_engine::attempt::Confinement;
+use raddle_engine::grants::server_confinement;
 use raddle_executors::mcp::Elicitation;
 use raddle_executors::{Reach, ServerAddress, ServerCommand, ServerSettings};
 use raddle_model::mcp_server::{self, McpReach, McpServer};
 use raddle_model::workflow::{TaskKind, Workflow};
 
+use crate::exit::Exit;
 use crate::problem::Problem;
 use crate::project::header_value;
 
@@ -24,9 +28,11 @@ pub(super) fn settings(workflow: &Workflow, base: &Path) -> Result<BTreeMap<Stri
         .collect();
     // Code may be granted tools of any server, and asks for them while it runs.
     let by_code = workflow.tasks.iter().any(|task| matches!(task.kind, TaskKind::Code(_)));
+    let confinement =
+        server_confinement(workflow, base).map_err(|failure| Problem::new(Exit::Refused, failure.message))?;
     let mut settings = BTreeMap::new();
     for (name, server) in &workflow.mcp_servers {
-        match setting(name, server, base) {
+        match setting(name, server, base, &confinement) {
             Ok(setting) if by_code || named.contains(name.as_str()) => {
                 settings.insert(name.clone(), setting);
             }
@@ -37,12 +43,18 @@ pub(super) fn settings(workflow: &Workflow, base: &Path) -> Result<BTreeMap<Stri
     Ok(settings)
 }
 
-fn setting(name: &str, server: &McpServer, base: &Path) -> Result<ServerSettings, Problem> {
+fn setting(
+    name: &str,
+    server: &McpServer,
+    base: &Path,
+    confinement: &Option<Arc<Confinement>>,
+) -> Result<ServerSettings, Problem> {
     let reach = match &server.reach {
         McpReach::Command { command, args, env, cwd } => Reach::Command(ServerCommand {
             argv: std::iter::once(command).chain(args).cloned().collect(),
             env: env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             cwd: cwd.as_ref().map_or_else(|| base.to_owned(), |cwd| base.join(cwd)),
+            confinement: confinement.clone(),
         }),
         McpReach::Url { url, headers } => {
             let filled = headers.iter().map(|(header, value)| match header_value(value) {

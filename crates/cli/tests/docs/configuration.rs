@@ -14,10 +14,13 @@ const MEANINGS: &[(&str, &str, &str)] = &[
     ("dag_execution.max_parallelism", "13", "Agent tasks at once, and tool calls at once"),
     ("dag_execution.max_local", "2 x processors, at least 4", "Shell and code tasks at once"),
     ("dag_execution.optimization_mode", "balanced", "For workflows that do not say; only `balanced` is built"),
-    ("dag_execution.resource_limits.memory", "", "Memory for all tasks together"),
-    ("dag_execution.resource_limits.cpu", "", "Processors for all tasks together"),
+    ("dag_execution.resource_limits.memory", "", "What running tasks may declare together in `resources: {memory}`"),
+    ("dag_execution.resource_limits.cpu", "", "What running tasks may declare together in `resources: {cpu}`"),
     ("executors.process.max_processes", "10", "Agent CLIs at once"),
     ("executors.process.output_format", "json", "How agent CLIs are read"),
+    ("executors.container.runtime", "what is there", "Who makes containers; `bwrap` needs no image"),
+    ("executors.container.image", "", "The image, for Docker and Podman"),
+    ("executors.container.network", "false", "Whether containers have the machine's network"),
     ("executors.worktree.branch_prefix", "dag/", "Beginning of the names of branches"),
     ("executors.worktree.max_worktrees", "5", "Worktrees at once"),
     ("executors.worktree.auto_merge", "false", "Merge the branches when the run has succeeded"),
@@ -77,6 +80,7 @@ const MEANINGS: &[(&str, &str, &str)] = &[
 fn kind(kind: Kind) -> String {
     match kind {
         Kind::Count => "whole number, at least 1".to_owned(),
+        Kind::Size => "size, as in `8GB`".to_owned(),
         Kind::Text => "text".to_owned(),
         Kind::Switch => "true or false".to_owned(),
         Kind::Number => "number, at least 0".to_owned(),

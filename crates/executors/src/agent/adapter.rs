@@ -1,6 +1,7 @@
 //! The table of agent CLIs, and from a task to the command that performs it. It does not know what the CLIs answer.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use raddle_engine::attempt::{AgentWork, Conversation, Failure};
@@ -198,6 +199,18 @@ impl Adapter {
             command.env.push(("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS".to_owned(), "1".to_owned()));
             command
         }))
+    }
+
+    /// [`Adapter::own_places`] as paths, where they have been moved to where the CLI lets itself be told.
+    pub(crate) fn settings(&self) -> Vec<PathBuf> {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let moved = match self.family {
+            Family::Claude => std::env::var_os("CLAUDE_CONFIG_DIR"),
+            Family::Codex => std::env::var_os("CODEX_HOME"),
+            _ => None,
+        };
+        let below = self.own_places().iter().filter_map(|name| Some(home.as_ref()?.join(name)));
+        below.chain(moved.map(PathBuf::from)).collect()
     }
 
     /// Folders and files below the home folder that the CLI reads and writes for itself: login, settings, sessions. A

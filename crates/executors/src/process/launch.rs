@@ -11,11 +11,14 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use raddle_engine::FailureClass;
+use raddle_engine::attempt::Failure;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::search::Search;
+use crate::confine::Seal;
 use crate::environment::Block;
 
 /// What the child needs at most before its exec is a few frames of libc.
@@ -32,6 +35,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) cwd: &'a Path,
     /// Where its standard input comes from.
     pub(crate) input: Input,
+    /// What it is held to.
+    pub(crate) seal: Option<&'a Seal>,
 }
 
 /// Standard input of a child.
@@ -72,6 +77,13 @@ pub(crate) enum StartError {
     },
     /// An argument holds a NUL, or there is no program.
     Argument,
+    /// What it is to be held to cannot be put on.
+    Confinement {
+        /// What was tried.
+        step: &'static str,
+        /// The system's answer.
+        errno: Errno,
+    },
     /// The system has no process, memory or file descriptor left.
     System {
         /// What was tried.
@@ -100,12 +112,26 @@ impl std::fmt::Display for StartError {
             Self::Program { name, errno } => write!(f, "cannot start {name:?}: {}", in_words(*errno)),
             Self::Folder { path, errno } => write!(f, "cannot enter folder {}: {}", path.display(), in_words(*errno)),
             Self::Argument => write!(f, "the command is empty or an argument holds a NUL"),
+            Self::Confinement { step, errno } => {
+                write!(f, "its permissions cannot be enforced: cannot {step}: {}", in_words(*errno))
+            }
             Self::System { what, errno } => write!(f, "cannot {what}: {}", in_words(*errno)),
         }
     }
 }
 
 impl std::error::Error for StartError {}
+
+impl StartError {
+    /// As the failure of an attempt.
+    pub(crate) fn into_failure(self) -> Failure {
+        let class = match self {
+            Self::Confinement { .. } => FailureClass::Permission,
+            _ => FailureClass::Start,
+        };
+        Failure::new(class, self.to_string())
+    }
+}
 
 /// The system's words for an error, without Rust's `(os error N)`.
 pub(crate) fn in_words(errno: Errno) -> String {
@@ -194,8 +220,11 @@ impl Launcher {
             engine: self.engine,
             changed_signals: &self.changed_signals,
             open_files: self.open_files.as_ref(),
+            seal: launch.seal,
+            step: Cell::new(""),
             failure: Cell::new(None),
         };
+        let namespaces = launch.seal.map_or(0, Seal::clone_flags);
         let mut pidfd: RawFd = -1;
         // SAFETY: the stack is ours and used by nobody else, since CLONE_VFORK suspends this thread until the child
         // has called exec or exit; for the same reason the plan and all it points to outlive the child's use of them.
@@ -203,11 +232,14 @@ impl Launcher {
             libc::clone(
                 child,
                 self.stack.top(),
-                libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD,
+                libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD | namespaces,
                 (&raw const plan).cast_mut().cast(),
                 &raw mut pidfd,
             )
         };
+        if pid < 0 && namespaces != 0 {
+            return Err(StartError::Confinement { step: "make a user namespace", errno: last_errno() });
+        }
         if pid < 0 {
             return Err(StartError::System { what: "start a process", errno: last_errno() });
         }
@@ -219,6 +251,7 @@ impl Launcher {
             return Err(match step {
                 Step::Program => StartError::Program { name: launch.argv[0].clone(), errno },
                 Step::Folder => StartError::Folder { path: launch.cwd.to_owned(), errno },
+                Step::Seal => StartError::Confinement { step: plan.step.get(), errno },
                 Step::Other => StartError::System { what: "set up a process", errno },
             });
         }
@@ -263,6 +296,9 @@ struct Plan<'a> {
     engine: libc::pid_t,
     changed_signals: &'a [c_int],
     open_files: Option<&'a libc::rlimit>,
+    seal: Option<&'a Seal>,
+    /// What of the seal is being put on.
+    step: Cell<&'static str>,
     failure: Cell<Option<(Step, Errno)>>,
 }
 
@@ -270,6 +306,7 @@ struct Plan<'a> {
 enum Step {
     Program,
     Folder,
+    Seal,
     Other,
 }
 
@@ -293,6 +330,11 @@ extern "C" fn child(plan: *mut c_void) -> c_int {
                 return fail(Step::Other);
             }
         }
+        if let Some(seal) = plan.seal
+            && seal.arrange(&plan.step).is_err()
+        {
+            return fail(Step::Seal);
+        }
         if libc::chdir(plan.cwd) < 0 {
             return fail(Step::Folder);
         }
@@ -307,6 +349,11 @@ extern "C" fn child(plan: *mut c_void) -> c_int {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+        if let Some(seal) = plan.seal
+            && seal.close(&plan.step).is_err()
+        {
+            return fail(Step::Seal);
+        }
         libc::execve(plan.place, plan.argv, plan.envp);
         fail(Step::Program)
     }

@@ -3,16 +3,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use raddle_engine::FailureClass;
-use raddle_engine::attempt::{AttemptKey, AttemptSpec, Ended, Failure, RawOutput, Report, ToolWork};
+use raddle_engine::attempt::{AttemptKey, AttemptSpec, Confinement, Ended, Failure, RawOutput, Report, ToolWork};
 
 use crate::environment::{Block, Environment};
 use crate::http::{PostOffice, ServerAddress};
 use crate::local::Owner;
 use crate::mcp::{Elicitation, Tool};
 use crate::process::{Exit, Stream, Supervisor};
+use crate::rundir::RunDir;
 use crate::verdict::{self, Cut, Limits};
 
 mod log;
@@ -35,6 +38,8 @@ pub struct ServerCommand {
     pub env: Vec<(String, String)>,
     /// Working folder, absolute.
     pub cwd: PathBuf,
+    /// What it is held to, for all tasks alike: the workflow's own permissions.
+    pub confinement: Option<Arc<Confinement>>,
 }
 
 /// An MCP server.
@@ -73,6 +78,8 @@ pub(crate) struct Servers {
     answers: Vec<Answer>,
     /// Folder of the run, for logs.
     run_dir: PathBuf,
+    /// The same, prepared, once there is an attempt.
+    place: Option<Rc<RunDir>>,
     /// There once a server behind a URL is used.
     post: Option<PostOffice>,
 }
@@ -111,6 +118,7 @@ struct Means<'a> {
     block: &'a mut Block,
     supervisor: &'a mut Supervisor<Owner>,
     post: Option<&'a PostOffice>,
+    place: Option<&'a RunDir>,
 }
 
 /// Where what a server tells goes.
@@ -123,7 +131,7 @@ struct Ears<'a> {
 impl Servers {
     pub(crate) fn new(settings: BTreeMap<String, ServerSettings>) -> Self {
         let (servers, by_call, answers) = (Vec::new(), HashMap::new(), Vec::new());
-        Servers { settings, servers, by_call, calls: 0, answers, run_dir: PathBuf::new(), post: None }
+        Servers { settings, servers, by_call, calls: 0, answers, run_dir: PathBuf::new(), place: None, post: None }
     }
 
     /// Says where servers that are used for the first time from now on have their logs.
@@ -131,6 +139,25 @@ impl Servers {
         if self.run_dir != run_dir {
             self.run_dir = run_dir.to_owned();
         }
+    }
+
+    /// Whether that server is a process that is held to just this.
+    pub(crate) fn are_held_to(&self, server: &str, confinement: &Arc<Confinement>) -> bool {
+        match self.settings.get(server).map(|settings| &settings.reach) {
+            Some(Reach::Command(command)) => command.confinement.as_ref() == Some(confinement),
+            Some(Reach::Address(_)) => false,
+            None => true,
+        }
+    }
+
+    /// Whether all of them are.
+    pub(crate) fn are_all_held_to(&self, confinement: &Arc<Confinement>) -> bool {
+        self.settings.keys().all(|server| self.are_held_to(server, confinement))
+    }
+
+    /// Where files of servers go.
+    pub(crate) fn settle_in(&mut self, place: &Rc<RunDir>) {
+        self.place.get_or_insert_with(|| Rc::clone(place));
     }
 
     /// Takes a call; [`Servers::pump`] sends it.
@@ -266,7 +293,8 @@ impl Servers {
             self.post = PostOffice::open().ok().filter(|post| supervisor.watch(post.fd(), POST).is_ok());
         }
         for server in &mut self.servers {
-            let means = Means { environment, block, supervisor, post: self.post.as_ref() };
+            let means =
+                Means { environment, block, supervisor, post: self.post.as_ref(), place: self.place.as_deref() };
             server.pump(means, Ears { by_call: &mut self.by_call, reports, answers: &mut self.answers });
         }
     }

@@ -11,10 +11,13 @@ use raddle_engine::attempt::{AttemptKey, Failure, Report};
 
 use super::log::Log;
 use super::{Answer, Call, Caller, Ears, Means, Reach, ServerCommand, ServerSettings};
+use crate::confine::{self, Needs, packages_of};
 use crate::http::{Carrier, Heard, PostOffice, Trouble, What};
 use crate::local::Owner;
 use crate::mcp::{Client, Config, Event, Protocol, Tool, Unanswered};
 use crate::process::{ChildId, Excerpt, Exit, Input, Launch, Stream, Supervisor};
+use crate::process_attempt::confine_to;
+use crate::rundir::OWN_TMP;
 use crate::verdict;
 
 /// A server that has been begun so often without answering a single call is not begun again.
@@ -308,7 +311,7 @@ impl Server {
         let mut over_http = false;
         self.state = match &self.settings.reach {
             Reach::Command(command) => {
-                let child = self.launch(command, means).map_err(failed)?;
+                let child = self.launch(command, means)?;
                 State::Up(child)
             }
             Reach::Address(_) if means.post.is_none() => return Err(failed("no descriptor is left for HTTP".into())),
@@ -325,14 +328,34 @@ impl Server {
         Ok(())
     }
 
-    fn launch(&self, command: &ServerCommand, means: &mut Means<'_>) -> Result<ChildId, String> {
+    fn launch(&self, command: &ServerCommand, means: &mut Means<'_>) -> Result<ChildId, Failure> {
+        let failed =
+            |class, what: &dyn std::fmt::Display| Failure::new(class, format!("MCP server {:?}: {what}", self.name));
         let all = command.env.iter().chain(&self.run).chain(std::iter::once(&self.mark));
-        let more: Vec<(&str, &str)> = all.map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        means.environment.fill(&more, means.block).map_err(|error| error.to_string())?;
-        let launch = Launch { argv: &command.argv, environment: means.block, cwd: &command.cwd, input: Input::Pipe };
+        let mut more: Vec<(&str, &str)> = all.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let (tmp, prepared);
+        let mut seal = None;
+        if let Some(confinement) = &command.confinement {
+            let place = means.place.ok_or_else(|| failed(FailureClass::Start, &"there is no folder for its files"))?;
+            let path = means.environment.path(&more);
+            let read = command.argv.first().and_then(|program| packages_of(program, &path)).into_iter().collect();
+            let needs = Needs { read, ..Needs::of(&command.cwd, &path) };
+            let stem = format!("server-{}", self.index);
+            prepared = confine_to(place, &stem, needs, |needs| confine::prepare(confinement, needs))
+                .map_err(|failure| failed(failure.class, &failure.message))?;
+            seal = Some(&prepared.seal);
+            tmp = place.own(&stem).join(OWN_TMP).to_string_lossy().into_owned();
+            more.push(("TMPDIR", &tmp));
+        }
+        means.environment.fill(&more, means.block).map_err(|error| failed(FailureClass::Start, &error))?;
+        let (argv, cwd) = (&command.argv[..], command.cwd.as_path());
+        let launch = Launch { argv, environment: means.block, cwd, input: Input::Pipe, seal };
         let marker = format!("{}={}", self.mark.0, self.mark.1);
         let owner = Owner::Server(self.index as u32);
-        means.supervisor.start(&launch, owner, Some(&marker)).map_err(|error| error.to_string())
+        means.supervisor.start(&launch, owner, Some(&marker)).map_err(|error| {
+            let failure = error.into_failure();
+            failed(failure.class, &failure.message)
+        })
     }
 
     /// Passes on what the client has found out.

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use raddle_engine::FailureClass;
-use raddle_engine::attempt::{AgentWork, Conversation, CostIs, Demands, Failure, Isolation, RawOutput, Report, Usage};
+use raddle_engine::attempt::{
+    AgentWork, Conversation, CostIs, Demands, Failure, Isolation, RawOutput, Report, Resources, Usage,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -24,8 +26,9 @@ pub(crate) fn permitted(session_cli: &str, demands: &Demands, work: &AgentWork) 
         let told = "tasks that a session hosts share it: executor task_tool provides no isolation";
         return Err(Failure::new(FailureClass::Permission, told));
     }
-    if demands.confinement.is_some() {
-        let told = "tasks that a session hosts share its process: executor task_tool cannot limit files or network";
+    if demands.confinement.is_some() || demands.resources != Resources::default() {
+        let told =
+            "tasks that a session hosts share its process: executor task_tool cannot limit files, network or resources";
         return Err(Failure::new(FailureClass::Permission, told));
     }
     if work.cli != session_cli {

@@ -188,7 +188,12 @@ pub(super) fn isolation(node: &Node<'_>, sink: &mut Sink<'_>) -> Option<Isolatio
     if unsupported::value(Place::Task, "isolation", word, node.span, sink) {
         return None;
     }
-    let words = [("none", Isolation::None), ("context", Isolation::Context), ("process", Isolation::Process)];
+    let words = [
+        ("none", Isolation::None),
+        ("context", Isolation::Context),
+        ("process", Isolation::Process),
+        ("container", Isolation::Container),
+    ];
     fields::choice("isolation", node, &words, sink)
 }
 

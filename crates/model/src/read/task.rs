@@ -8,6 +8,7 @@ use super::fields::{self, BareNumber};
 use super::header::{self, Header};
 use super::kinds;
 use super::permissions;
+use super::resources;
 use super::retry::{self, PartialRetry};
 use super::{Reading, conversations};
 use crate::diagnostic::quoted;
@@ -16,7 +17,8 @@ use crate::references::{self, Names, Use};
 use crate::syntax::{Data, Entry, Node, Span};
 use crate::unsupported::{self, Place};
 use crate::workflow::{
-    AgentContext, AgentTask, Estimate, Isolation, OnDoubt, OutputFormat, Strength, Task, TaskIndex, TaskKind, Timeout,
+    AgentContext, AgentTask, Estimate, Isolation, OnDoubt, OutputFormat, Resources, Strength, Task, TaskIndex,
+    TaskKind, Timeout,
 };
 
 /// What the graph needs of a task.
@@ -104,6 +106,7 @@ struct Common {
     isolation: Option<Isolation>,
     on_doubt: Option<OnDoubt>,
     estimate: Estimate,
+    resources: Resources,
     env: Vec<(String, crate::template::Template)>,
     cwd: Option<String>,
 }
@@ -185,6 +188,7 @@ pub(super) fn read<'n>(
         cwd: common.cwd,
         on_doubt: OnDoubt::Ask,
         estimate: common.estimate,
+        resources: common.resources,
         executor,
         isolation,
         permissions,
@@ -293,6 +297,7 @@ fn common(
                 }
             }
             "estimate" => common.estimate = estimate(node, cx),
+            "resources" => common.resources = resources::read(node, cx),
             "env" | "cwd" if !matches!(kind, Some(Kind::Agent | Kind::Shell) | None) => {
                 let words = kind.map_or("", Kind::words);
                 sink.error("unknown-key", entry.key_span, format!("`{key}` means nothing for {words}"))

@@ -223,7 +223,7 @@ fn what_is_not_built_is_refused_by_name() {
         ("run: x, foreach: '$OUTPUT[a]'", "foreach"),
         ("run: x, on_exhausted: human", "on_exhausted: human"),
         ("run: x, on_doubt: compensate", "on_doubt: compensate"),
-        ("run: x, isolation: container", "isolation: container"),
+        ("run: x, resources: {slots: 1}", "slots"),
         ("approve: 'Ship it?', expires: 1h", "approve"),
         ("workflow: sub.yaml, inputs: {n: 1}", "workflow"),
         ("aggregate: all", "aggregate"),
@@ -263,6 +263,7 @@ fn every_listed_key_is_known() {
     place(keys::TOOL, &task("tool: 'a:b'"));
     place(keys::CODE, &task("type: code_execution"));
     place(keys::RETRY, &|key| format!("tasks: [{{id: t, run: x, retry: {{{key}: {{}}}}}}]"));
+    place(keys::RESOURCES, &|key| format!("tasks: [{{id: t, run: x, resources: {{{key}: {{}}}}}}]"));
     place(keys::ESTIMATE, &|key| format!("tasks: [{{id: t, run: x, estimate: {{{key}: {{}}}}}}]"));
     place(keys::SANDBOX, &|key| format!("tasks: [{{id: t, type: code_execution, sandbox_config: {{{key}: {{}}}}}}]"));
     place(keys::PERMISSIONS, &|key| format!("permissions: {{{key}: 7}}"));

@@ -112,7 +112,7 @@ pub fn mcp(calls: &str, in_flight: &str, tool: &str, arguments: &str, server: &[
     let argv: Vec<String> = server.iter().map(|word| (*word).to_owned()).collect();
     let reach = match &argv[..] {
         [url] if url.starts_with("http") => Reach::Address(ServerAddress { url: url.clone(), headers: Vec::new() }),
-        _ => Reach::Command(ServerCommand { argv, env: Vec::new(), cwd: PathBuf::from("/") }),
+        _ => Reach::Command(ServerCommand { argv, env: Vec::new(), cwd: PathBuf::from("/"), confinement: None }),
     };
     let mut hands = Hands::new(&[("bench", reach.into())])?;
     let work = Work::Tool(Box::new(ToolWork {
