@@ -16,6 +16,9 @@ use raddle_engine::attempt::{Demands, Failure, Isolation, Resources};
 
 use crate::confine::READ_BY_PROGRAMS;
 
+/// Environment variables: names and values.
+type Variables = Vec<(String, String)>;
+
 /// Processes and threads of a container whose task says nothing.
 const PIDS: u32 = 4096;
 /// The file in a run's folder that names containers which may be alive.
@@ -165,7 +168,7 @@ impl Runtime {
     }
 
     /// The command that runs the other inside, and what its own environment must hold besides the allow-list.
-    pub(crate) fn command(&self, inside: &Inside<'_>) -> Result<(Vec<String>, Vec<(String, String)>), String> {
+    pub(crate) fn command(&self, inside: &Inside<'_>) -> Result<(Vec<String>, Variables), String> {
         let text = |path: &Path| {
             let text = path.to_str().filter(|text| !text.contains([',', '\n'])).map(str::to_owned);
             text.ok_or_else(|| format!("{} cannot be a path of a container: it is no plain text", path.display()))

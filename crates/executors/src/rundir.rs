@@ -113,7 +113,7 @@ impl RunDir {
     /// An empty folder that nobody may enter, to be put over what is denied.
     pub(crate) fn nothing(&self) -> std::io::Result<PathBuf> {
         let path = PathBuf::from(format!("{}/nothing", self.tmp));
-        match std::fs::DirBuilder::new().mode(0).create(&path) {
+        match std::fs::DirBuilder::new().mode(0o000).create(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
             _ => Ok(path),
         }

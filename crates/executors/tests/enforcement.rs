@@ -1,6 +1,6 @@
 //! What tasks can still do when they are held to something, limits on resources, and containers. What they cannot do is
 //! in `escapes`.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it cannot try")]
 
 mod kit;
 

@@ -2,6 +2,7 @@
 //! does not know files; whoever calls it brings texts.
 
 mod conversations;
+mod edges;
 mod fields;
 mod header;
 mod kinds;
@@ -21,8 +22,9 @@ use crate::references::{self, Names, Use};
 use crate::syntax::{self, Data, Entry, Node, Span};
 use crate::template::Template;
 use crate::workflow::{Dependency, Strength, Task, TaskIndex, Workflow};
+use edges::Edge;
 use header::Header;
-use task::{Draft, Edge};
+use task::Draft;
 
 /// Texts that a workflow names by path.
 pub trait Sources {
@@ -206,7 +208,7 @@ impl<'c> Reading<'c, '_> {
                 match &*entry.key {
                     "from" => ends[0] = Some(&entry.value),
                     "to" => ends[1] = Some(&entry.value),
-                    "type" => strength = task::strength(&entry.value, self),
+                    "type" => strength = edges::strength(&entry.value, self),
                     _ => keys::unknown(entry, "an edge", &[keys::EDGE], &mut self.sink),
                 }
             }
@@ -219,7 +221,7 @@ impl<'c> Reading<'c, '_> {
             let (Some(from_name), Some(to_name)) = (from_name, to_name) else { continue };
             if from_name == to_name {
                 self.sink.task = Some(to_name.to_owned());
-                task::self_dependency(to_name, item.span, self);
+                edges::self_dependency(to_name, item.span, self);
                 self.sink.task = None;
                 continue;
             }

