@@ -15,6 +15,7 @@ use crate::attempt::{
     AttemptKey, ControlRequest, Ended, Failure, RawOutput, Report, Session, StopCause, StopKind, Usage,
 };
 use crate::fact::{Chapter, Fact, OutputRef, Record};
+use crate::ledger::Ledger;
 use crate::outputs::Outputs;
 use crate::ports::{Clock, Dispatcher, Journal, JournalError};
 use crate::program::{Context, Program};
@@ -184,6 +185,11 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
     /// The outputs as they stand.
     pub fn outputs(&self) -> &Outputs {
         &self.outputs
+    }
+
+    /// The budget as it stands, with all that is decided.
+    pub fn budget(&self) -> &Ledger {
+        self.admission.ledger()
     }
 
     /// Begins a new run, or a new chapter of one.

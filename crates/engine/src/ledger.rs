@@ -352,3 +352,6 @@ fn nothing_was_called(class: FailureClass) -> bool {
     use FailureClass::{Auth, Budget, Input, Permission, Quota, Start};
     matches!(class, Start | Input | Permission | Budget | Auth | Quota)
 }
+
+#[cfg(test)]
+mod tests;
