@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use raddle_engine::attempt::{AttemptKey, AttemptSpec, Failure, ProcessWork, RawOutput, StopKind, Usage, Work};
 use raddle_engine::fact::{Chapter, OutputRef, Record};
+use raddle_engine::ledger::Ledger;
 use raddle_engine::outputs::Outputs;
 use raddle_engine::ports::{Journal, JournalError};
 use raddle_engine::program::{Context, Program};
-use raddle_engine::{Ending, Engine, EngineError, Observer};
+use raddle_engine::view::RunView;
+use raddle_engine::{Budget, Ending, Engine, EngineError, Observer};
 use raddle_kernel::{
     Attempt, FailureClass, Graph, OnDoubt, Outcome, Phase, Refusal, RetryPolicy, Run, Strength, TaskIx, TaskState,
 };
 
 use super::disk::SimJournal;
+use super::means;
 use super::reference::{Word, is_allowed};
 use super::sabotage::Sabotage;
 use super::stage::Stage;
@@ -50,6 +53,9 @@ impl Program for SimProgram {
                     self.world.violated(format!("{key:?} is shown a wrong output of task {}", dependency.0));
                 }
             }
+        }
+        if context.left != self.world.ledger.borrow().money().left_of(key.task) {
+            self.world.violated(format!("{key:?} may cost {:?}, its records say otherwise", context.left));
         }
         if story.act(key.task, key.attempt).deed == Deed::Unpreparable {
             return Err(Failure::new(FailureClass::Input, "the story wants it"));
@@ -118,7 +124,7 @@ fn generation(world: &Rc<World>, depth: u32, last: Option<End>) -> Option<End> {
         matches!(end, End::Drove(Ending::Finished(Outcome::Failed | Outcome::Degraded | Outcome::Cancelled)))
     });
     if let Some(End::Drove(Ending::Finished(_))) = last
-        && !(bad && eventful && world.strikes(2))
+        && !((bad || is_exhausted(last)) && eventful && world.strikes(2))
     {
         return None;
     }
@@ -160,6 +166,11 @@ fn generation(world: &Rc<World>, depth: u32, last: Option<End>) -> Option<End> {
     Some(end)
 }
 
+/// Whether the run ended for want of money.
+fn is_exhausted(last: Option<End>) -> bool {
+    last == Some(End::Drove(Ending::Finished(Outcome::BudgetExhausted)))
+}
+
 /// What an engine says in the end must be what is on record.
 fn agree(world: &World, end: End) {
     let ledger = world.ledger.borrow();
@@ -193,10 +204,11 @@ fn drive(
     if world.sabotage == Some(Sabotage::LoadTooLittle) && records.len() > 2 {
         records.pop();
     }
+    let (epoch, admission) = (journal.epoch(), admission.with_budget(money(world, &records)));
     let mut engine = Engine::new(&mut program, stage, journal, &mut clock, admission);
     engine.observe(&mut auditor);
     if records.is_empty() {
-        engine.begin(chapter(story));
+        engine.begin(chapter(story, story.snapshot().budget));
         // What `--only` leaves out.
         if world.strikes(8) {
             for task in story.all().filter(|_| world.one_in(3)) {
@@ -212,11 +224,37 @@ fn drive(
         }
         go_on(world, &mut engine, last);
     }
-    engine.drive()
+    let ending = engine.drive()?;
+    if epoch == world.newest_epoch.get() {
+        // Gates that ask nobody have to be noticed by what they let through.
+        if world.sabotage != Some(Sabotage::OverlookBudget) {
+            world.insist(world.ledger.borrow().compare_money(engine.budget()));
+        }
+        if ending == Ending::Finished(Outcome::Succeeded) && is_exhausted(last) {
+            world.note("another budget, and all is well");
+        }
+    }
+    Ok(ending)
 }
 
-fn chapter(story: &Story) -> Chapter {
-    let options = serde_json::to_string(&story.snapshot()).expect("a snapshot is plain data");
+/// The budget as it stands after the records.
+fn money(world: &World, records: &[Record]) -> Ledger {
+    let mut snapshot = world.story.snapshot();
+    if world.sabotage == Some(Sabotage::OverlookBudget) {
+        snapshot.budget = Budget::default();
+    }
+    if records.is_empty() || matches!(world.sabotage, Some(Sabotage::ForgetSpending | Sabotage::OverlookBudget)) {
+        return Ledger::new(&snapshot);
+    }
+    match RunView::of(records.to_vec()) {
+        Ok(view) => view.ledger,
+        Err(e) => world.violated(format!("people are shown nothing: {}", e.what)),
+    }
+}
+
+fn chapter(story: &Story, budget: Budget) -> Chapter {
+    let snapshot = raddle_engine::snapshot::Snapshot { budget, ..story.snapshot() };
+    let options = serde_json::to_string(&snapshot).expect("a snapshot is plain data");
     Chapter { run: "sim".into(), options, ..Chapter::default() }
 }
 
@@ -225,6 +263,7 @@ fn go_on(world: &World, engine: &mut SimEngine<'_>, last: Option<End>) {
     let story = &world.story;
     let eventful = world.generations.get() <= EVENTFUL;
     let ended = matches!(last, Some(End::Drove(Ending::Finished(_))));
+    give_money(world, engine, is_exhausted(last));
     let in_doubt = story.all().any(|t| waits(engine.run_state(), t));
     if eventful && !in_doubt && world.strikes(8) {
         world.note("new chapter");
@@ -232,7 +271,8 @@ fn go_on(world: &World, engine: &mut SimEngine<'_>, last: Option<End>) {
             .all()
             .filter_map(|task| Some((task, completed(engine.run_state(), task)?, kept(engine, task))))
             .collect();
-        engine.begin(chapter(story));
+        let budget = *engine.budget().limits();
+        engine.begin(chapter(story, budget));
         for (task, attempt, output) in completed {
             // Changed since, as far as the new chapter knows.
             if world.one_in(4) {
@@ -258,6 +298,22 @@ fn go_on(world: &World, engine: &mut SimEngine<'_>, last: Option<End>) {
             let task = TaskIx(world.below(story.tasks.len() as u64) as u32);
             say(world, engine, if world.one_in(3) { Word::Skip } else { Word::Retry }, task);
         }
+    }
+}
+
+/// Another budget for a run that may go on.
+fn give_money(world: &World, engine: &mut SimEngine<'_>, exhausted: bool) {
+    let eventful = world.generations.get() <= EVENTFUL;
+    let open = matches!(engine.run_state().finished(), None | Some(Outcome::BudgetExhausted));
+    if world.story.means.is_none() || !open || !(exhausted && world.one_in(2) || eventful && world.strikes(10)) {
+        return;
+    }
+    let spent = engine.budget().spent();
+    let by = 1 + world.below(80);
+    let budget = means::larger(engine.budget().limits(), spent.usd, spent.tokens, spent.agents, by);
+    world.note(if exhausted { "word: budget" } else { "budget without an end before" });
+    if engine.set_budget(budget).is_err() {
+        world.violated("a run that may go on takes no other budget");
     }
 }
 

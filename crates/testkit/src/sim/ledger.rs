@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use raddle_engine::fact::{Fact, OutputRef, Record};
+use raddle_engine::ledger::Ledger as Money;
 use raddle_engine::outputs::Outputs;
 use raddle_engine::view::RunView;
 use raddle_kernel::{Attempt, Command, Outcome, Run, TaskIx, TaskState};
 
+use super::book::Book;
 use super::reference::Reference;
 use super::story::Story;
 use super::tally::Tally;
@@ -20,6 +22,7 @@ pub(super) struct Ledger {
     run: Run,
     reference: Reference,
     view: Option<RunView>,
+    book: Book,
     seq: u64,
     epoch: u32,
     peak: u32,
@@ -34,6 +37,7 @@ impl Ledger {
             run: Run::new(story.graph()),
             reference: Reference::new(Rc::clone(&story)),
             view: None,
+            book: Book::new(Rc::clone(&story)),
             seq: 0,
             epoch: 0,
             peak: 0,
@@ -45,6 +49,16 @@ impl Ledger {
     /// The fold of everything durable.
     pub(super) fn run(&self) -> &Run {
         &self.run
+    }
+
+    /// The naive opinion on what was spent.
+    pub(super) fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// The engine's own ledger, folded from everything durable.
+    pub(super) fn money(&self) -> Money {
+        self.view.as_ref().map(|view| view.ledger.clone()).unwrap_or_default()
     }
 
     /// The outcome that is on record.
@@ -63,6 +77,7 @@ impl Ledger {
         }
         self.seq = record.seq;
         self.keep_rules(record, tally)?;
+        self.book.enter(record, &self.run, tally)?;
         if let Fact::AttemptStarted { task, .. } = record.fact
             && let Some(better) = self.reference.passed_over(task)
         {
@@ -142,6 +157,7 @@ impl Ledger {
             Some(view) => view.apply(record).map_err(|e| e.what)?,
         }
         let Some(view) = &self.view else { return Ok(()) };
+        self.book.compare(&view.ledger)?;
         self.peak = self.peak.max(self.run.live());
         if view.peak_parallel != self.peak {
             return Err(format!("the view says {} at once, it was {}", view.peak_parallel, self.peak));
@@ -166,6 +182,19 @@ impl Ledger {
             return Err("the view owes something else".into());
         }
         Ok(())
+    }
+
+    /// Compares the budget of a live engine, all of whose decisions are durable, with the fold of what is durable.
+    pub(super) fn compare_money(&self, live: &Money) -> Result<(), String> {
+        let folded = self.money();
+        let same = live.spent() == folded.spent() && live.held() == folded.held() && live.limits() == folded.limits();
+        let same = same && self.story.all().all(|t| live.left_of(t) == folded.left_of(t));
+        let told = |of: &Money| (of.spent(), of.held(), *of.limits());
+        if same {
+            Ok(())
+        } else {
+            Err(format!("the live ledger says {:?}, its records {:?}", told(live), told(&folded)))
+        }
     }
 
     /// Compares the run of a live engine, all of whose decisions are durable, with the fold of what is durable.

@@ -1,11 +1,13 @@
 //! Simulation by seed: a random graph, scripted attempts, misfortunes, people and time, all from one number, around the
 //! real engine and kernel. It knows every promise the engine makes about a run and nothing about how it keeps them.
 
+mod book;
 mod chance;
 mod disk;
 mod explore;
 mod host;
 mod ledger;
+mod means;
 mod reference;
 mod sabotage;
 mod stage;
@@ -19,10 +21,11 @@ use std::path::Path;
 use raddle_engine::fact::{Fact, Record};
 use raddle_engine::view::RunView;
 use raddle_journal::MemoryStore;
-use raddle_kernel::{Attempt, Run, TaskIx, TaskState, Time};
+use raddle_kernel::{Attempt, Outcome, Run, TaskIx, TaskState, Time};
 
 use disk::Disk;
 pub use explore::explore;
+pub use means::{Means, Purse};
 pub use sabotage::Sabotage;
 pub use story::{Plot, Story};
 pub use tally::Tally;
@@ -81,7 +84,8 @@ fn live(story: Story, disk: Disk, sabotage: Option<Sabotage>, mishap: Option<Mis
 fn look_back(world: &World) {
     let ledger = world.ledger.borrow();
     let run = ledger.run();
-    if ledger.finished().is_none() || world.story.all().any(|t| !run.state(t).phase().settled()) {
+    let exhausted = ledger.finished() == Some(Outcome::BudgetExhausted);
+    if ledger.finished().is_none() || !exhausted && world.story.all().any(|t| !run.state(t).phase().settled()) {
         world.violated("over, and not everything has settled");
     }
     let records =
@@ -106,7 +110,7 @@ fn look_back(world: &World) {
         other => world.violated(format!("people are shown {:?}", other.map(|view| view.outcome()))),
     }
     check_path(world, &records);
-    if world.story.calm && world.mishap.is_none() {
+    if world.story.calm && world.story.means.is_none() && world.mishap.is_none() {
         world.note("foretold");
         for (task, foretold) in world.story.all().zip(reference::foretell(&world.story)) {
             let same = match (foretold, run.state(task)) {

@@ -36,11 +36,15 @@ pub enum Sabotage {
     ForgetSafety,
     /// A resumed engine is not told the last record.
     LoadTooLittle,
+    /// A resumed engine does not know what was spent before.
+    ForgetSpending,
+    /// The gates do not ask what the budget pays for.
+    OverlookBudget,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 16] = [
+    pub const ALL: [Sabotage; 18] = [
         Self::LoseResult,
         Self::LieAboutDurability,
         Self::ForgetOwners,
@@ -57,5 +61,7 @@ impl Sabotage {
         Self::RetryOnceMore,
         Self::ForgetSafety,
         Self::LoadTooLittle,
+        Self::ForgetSpending,
+        Self::OverlookBudget,
     ];
 }

@@ -107,6 +107,16 @@ impl Stage {
         if self.told_to_stop || world.story.adaptive || run.is_cancelled() {
             return;
         }
+        let due = |t: &TaskIx| match run.state(*t) {
+            TaskState::Ready => true,
+            TaskState::Retrying { at, .. } => at.0 <= world.now(),
+            _ => false,
+        };
+        if world.story.all().filter(due).any(|task| ledger.book().refuses(task, true).is_some()) {
+            // Cheap tasks do not pass one that waits for money.
+            world.note("waits for money");
+            return;
+        }
         for task in world.story.all().filter(|t| run.state(*t) == TaskState::Ready) {
             let pool = world.story.task(task).spec.pool;
             if run.live_in(pool) < world.story.caps[usize::from(pool.0)] {
@@ -123,6 +133,7 @@ impl Stage {
             (Some(StopCause::Cancelled), _) => Err(Failure::new(FailureClass::Cancelled, "stopped")),
             (None, deed) => self.result(key, deed),
         };
+        let usage = self.world.story.usage(key.task, key.attempt);
         let again = |epoch, key| Ended {
             key,
             epoch,
@@ -130,7 +141,7 @@ impl Stage {
                 Ok(raw) => Ok(raw.clone()),
                 Err(failure) => Err(failure.clone()),
             },
-            usage: None,
+            usage,
             session: None,
         };
         if let Some(after_ms) = act.doubled_after_ms {

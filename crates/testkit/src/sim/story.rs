@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use raddle_engine::admission::{Admission, Cap};
+use raddle_engine::attempt::Usage;
 use raddle_engine::snapshot::{RunOptions, Snapshot, TaskRecord};
 use raddle_kernel::{
     Attempt, FailureClass, Graph, GraphBuilder, OnDoubt, Pool, RetryPolicy, Strength, TaskIx, TaskSpec,
 };
 
 use super::chance::{Chance, chance_of};
+use super::means::{self, Means};
 
 /// A task as the story tells it.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct Story {
     pub ways_ahead: Vec<u64>,
     /// No crashes, no second engine, nobody interferes: the end can be foretold.
     pub calm: bool,
+    /// What it may spend, where it knows money; then nobody can foretell the end.
+    pub means: Option<Means>,
 }
 
 /// How an attempt goes when nobody disturbs it.
@@ -122,6 +126,7 @@ impl Story {
         let mut story = Story {
             seed,
             levels: vec![0; tasks.len()],
+            means: Means::of(seed, tasks.len()),
             ways_ahead: vec![0; tasks.len()],
             tasks,
             waves: chance.one_in(3),
@@ -137,7 +142,8 @@ impl Story {
     pub fn told(tasks: Vec<Plot>, waves: bool) -> Self {
         let (n, caps) = (tasks.len(), vec![u32::MAX]);
         let (levels, ways_ahead) = (vec![0; n], vec![0; n]);
-        let mut story = Story { seed: 0, tasks, levels, ways_ahead, waves, caps, adaptive: false, calm: true };
+        let mut story =
+            Story { seed: 0, tasks, levels, ways_ahead, waves, caps, adaptive: false, calm: true, means: None };
         story.find_levels();
         story
     }
@@ -204,6 +210,11 @@ impl Story {
         }
     }
 
+    /// What the attempt reports of what it used.
+    pub fn usage(&self, task: TaskIx, attempt: Attempt) -> Option<Usage> {
+        self.means.as_ref().and_then(|_| means::usage(self.seed, task, attempt))
+    }
+
     /// The output of an attempt that succeeds: no two are equal.
     pub fn output(&self, task: TaskIx, attempt: Attempt) -> String {
         let big = matches!(self.act(task, attempt).deed, Deed::Succeed { big: true });
@@ -234,18 +245,23 @@ impl Story {
     /// What is written down with the run, for its readers.
     pub fn snapshot(&self) -> Snapshot {
         let of = |plot: &Plot, wanted| plot.depends_on.iter().filter(|d| d.1 == wanted).map(|d| d.0.0).collect();
-        let record = |(i, plot): (usize, &Plot)| TaskRecord {
-            id: format!("t{i}"),
-            kind: "shell".into(),
-            hard: of(plot, Strength::Hard),
-            soft: of(plot, Strength::Soft),
-            safe_to_fail: plot.spec.safe_to_fail,
-            ..TaskRecord::default()
+        let record = |(i, plot): (usize, &Plot)| {
+            let mut record = TaskRecord {
+                id: format!("t{i}"),
+                kind: "shell".into(),
+                hard: of(plot, Strength::Hard),
+                soft: of(plot, Strength::Soft),
+                safe_to_fail: plot.spec.safe_to_fail,
+                ..TaskRecord::default()
+            };
+            self.means.iter().for_each(|means| means.tell_of(i, &mut record));
+            record
         };
         Snapshot {
             caps: Vec::new(),
             options: RunOptions::default(),
             waves: self.waves,
+            budget: self.means.as_ref().map(|means| means.budget).unwrap_or_default(),
             tasks: self.tasks.iter().enumerate().map(record).collect(),
             ..Snapshot::default()
         }

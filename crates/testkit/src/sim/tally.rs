@@ -52,6 +52,15 @@ const EXPECTED: &[&str] = &[
     "new chapter",
     "waves",
     "foretold",
+    "use reported",
+    "use unknown, charged as held",
+    "dearer than held",
+    "money of a lost attempt",
+    "money given back",
+    "waits for money",
+    "word: budget",
+    "budget without an end before",
+    "another budget, and all is well",
 ];
 
 impl Tally {
@@ -77,7 +86,8 @@ impl Tally {
             Outcome::Degraded => "run degraded",
             Outcome::Failed => "run failed",
             Outcome::Cancelled => "run cancelled",
-            Outcome::Running | Outcome::Waiting | Outcome::BudgetExhausted => "run ended strangely",
+            Outcome::BudgetExhausted => "run budget_exhausted",
+            Outcome::Running | Outcome::Waiting => "run ended strangely",
         });
     }
 
@@ -90,7 +100,7 @@ impl Tally {
 
     /// What should have happened and did not.
     pub fn missing(&self) -> Vec<&'static str> {
-        let outcomes = ["run succeeded", "run degraded", "run failed", "run cancelled"];
+        let outcomes = ["run succeeded", "run degraded", "run failed", "run cancelled", "run budget_exhausted"];
         let classes = FailureClass::ALL.iter().map(|c| c.name());
         let wanted = EXPECTED.iter().copied().chain(outcomes).chain(classes);
         wanted.filter(|what| !self.counts.contains_key(what)).collect()
