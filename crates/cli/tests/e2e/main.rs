@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout)]
 
 mod bad_input;
+mod budgets;
 mod crowd;
 mod damage;
 mod data;
