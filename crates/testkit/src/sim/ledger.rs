@@ -9,7 +9,7 @@ use raddle_engine::fact::{Fact, OutputRef, Record};
 use raddle_engine::ledger::Ledger as Money;
 use raddle_engine::outputs::Outputs;
 use raddle_engine::view::RunView;
-use raddle_kernel::{Attempt, Command, Outcome, Run, TaskIx, TaskState};
+use raddle_kernel::{Attempt, Command, Outcome, Run, TaskIx, TaskState, Time};
 
 use super::book::Book;
 use super::reference::Reference;
@@ -77,6 +77,11 @@ impl Ledger {
         }
         self.seq = record.seq;
         self.keep_rules(record, tally)?;
+        if let Fact::AttemptStarted { .. } = record.fact
+            && let Some(poor) = self.out_of_money(record.at)
+        {
+            return Err(format!("it starts although task {} can never be paid for", poor.0));
+        }
         self.book.enter(record, &self.run, tally)?;
         if let Fact::AttemptStarted { task, .. } = record.fact
             && let Some(better) = self.reference.passed_over(task)
@@ -91,6 +96,19 @@ impl Ledger {
         self.run.check().map_err(|e| format!("the fold is not sound: {e}"))?;
         self.reference.compare(&self.run)?;
         self.show(record)
+    }
+
+    /// A task whose turn it is and who cannot be paid for, whatever live attempts report: then nothing starts any more.
+    fn out_of_money(&self, now: Time) -> Option<TaskIx> {
+        let pool = |task: TaskIx| self.story.task(task).spec.pool;
+        // Whose turn it is among those that wait for a retry is the engine's matter: it knows when it looked.
+        let retries = |t: &TaskIx| matches!(self.run.state(*t), TaskState::Retrying { at, .. } if at <= now);
+        let first = |t: &TaskIx| {
+            self.run.state(*t) == TaskState::Ready
+                && self.reference.passed_over(*t).is_none()
+                && !self.story.all().any(|other| pool(other) == pool(*t) && retries(&other))
+        };
+        self.story.all().find(|t| self.book.refuses(*t, false).is_some() && first(t))
     }
 
     /// What holds of records whatever the states are.
