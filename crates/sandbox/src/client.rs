@@ -149,9 +149,8 @@ impl Worker {
                 }
                 Reply::Tool { id: of, question, name, arguments } if of == id => {
                     let answer = tools(&name, &arguments);
-                    if self.stdin.write_all(&answer.encode(question)).is_err() {
-                        return Err(self.ended(false));
-                    }
+                    // A worker that has ended did not wait for this one; its last word is still to be read.
+                    let _ = self.stdin.write_all(&answer.encode(question));
                 }
                 Reply::Denied { id: of, denial } if of == id => denials.push(denial),
                 Reply::Refused { reason } => return Err((FailureKind::Permission, reason)),

@@ -33,7 +33,13 @@ fn conforms(node: &Path, suite: &Path, revision: &str) {
     let mut command = Command::new(node);
     command.arg(suite).args(["client", "--requirements", revision, "--timeout", "120000", "--expected-failures"]);
     command.arg(expected).arg("--command").arg(format!("{} play", own.display()));
-    let output = command.stdin(Stdio::null()).output().unwrap();
+    command.stdin(Stdio::null());
+    let mut output = command.output().unwrap();
+    if !output.status.success() {
+        // Two dozen servers and clients start at once; on a loaded machine a scenario may miss its moment.
+        println!("{revision}: once more after\n{}", words(&output));
+        output = command.output().unwrap();
+    }
     let said = words(&output);
     let total = said.lines().find(|line| line.starts_with("Total:")).unwrap_or("no total");
     assert!(output.status.success(), "{revision}: {}\n{said}", output.status);

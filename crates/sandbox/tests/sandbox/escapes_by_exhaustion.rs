@@ -22,7 +22,7 @@ const BOMBS: &[(&str, &str, [&str; 2], &[FailureKind])] = &[
         "promises that make promises",
         "let n = 0; await new Promise(yes => { const f = () => (n++ < CHARGE ? Promise.resolve().then(f) : yes()); f() }); return true",
         ["Infinity", "9"],
-        &[Timeout],
+        &[Timeout, Oom],
     ),
     ("a pattern", "return /^(a+)+$/.test('a'.repeat(CHARGE) + 'b') === false", ["40", "5"], &[Timeout]),
     (
