@@ -155,6 +155,13 @@ impl Place {
         self.raddle(&["show", run, "--json"]).exits(0).json()
     }
 
+    /// Why nobody on this machine can hold a task to its permissions; `None` when somebody can.
+    pub(crate) fn unheld(&self, file: &str, task: &str) -> Option<String> {
+        let shown = self.raddle(&["perm", "explain", file, task, "--json"]).exits(0).json();
+        let parts = shown["enforced"].as_array().expect("a list of parts").clone();
+        parts.iter().find_map(|part| part["unenforceable"].as_str().map(str::to_owned))
+    }
+
     /// `raddle ps --json`.
     pub(crate) fn ps(&self) -> Vec<Value> {
         match self.raddle(&["ps", "--json"]).exits(0).json() {

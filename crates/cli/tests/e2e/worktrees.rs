@@ -271,3 +271,46 @@ fn where_no_worktree_can_be_made_nothing_is_started() {
     let message = outside["tasks"]["t"]["error"]["message"].as_str().expect("it failed");
     assert!(message.contains("outside of the repository"), "{message}");
 }
+
+#[test]
+fn permissions_hold_in_a_worktree_and_leave_git_readable() {
+    let place = repository();
+    place.file("secret", "hidden\n");
+    git(&place, &["add", "secret"]);
+    git(&place, &["commit", "--quiet", "--message=a secret"]);
+    place.file(
+        "wf.yaml",
+        "permissions: { paths: { read: [./**], write: [./**] }, deny: [./secret] }
+tasks:
+  - id: edit
+    executor: worktree
+    run: |
+      set +e
+      cat one.txt; git log --oneline | wc -l; git status --short
+      echo edit >> one.txt
+      cat secret; cat ../../../../../work/secret
+      echo taken > ../../../../../work/one.txt
+      echo taken >> ../../../../../work/.git/config
+      echo taken > ../../../../../work/.git/hooks/post-checkout
+      echo taken > ../../../../../work/.git/worktrees/edit.1/commondir
+      exit 0
+  - { id: after, executor: worktree, depends_on: [edit], run: 'tail -1 one.txt' }
+  - id: commits
+    executor: worktree
+    run: 'echo own > own && git add own && git commit --quiet --message=own && git status --short'
+    permissions: { paths: { write: [./own, ./.git/**] } }
+",
+    );
+    if let Some(why) = place.unheld("wf.yaml", "edit") {
+        return println!("SKIPPED: permissions in a worktree: {why}");
+    }
+    let config = place.text(".git/config");
+    let document = place.raddle(&["run", "wf.yaml", "--json"]).exits(0).json();
+    let said = document["tasks"]["edit"]["output"].as_str().expect("it says something");
+    // To git a file that cannot be read looks changed.
+    assert_eq!(said, "one\n2\n M secret", "{}", place.raddle(&["logs", "last", "edit"]).out);
+    assert_eq!(document["tasks"]["after"]["output"], "edit");
+    assert_eq!(left(&place, &document, "edit", "secret"), "hidden", "what it may not see is not deleted either");
+    assert_eq!((place.text("one.txt"), place.text(".git/config")), ("one\n".into(), config));
+    assert!(!place.work(".git/hooks/post-checkout").exists());
+}

@@ -159,7 +159,7 @@ impl Crew {
         match (made, cut) {
             (Ok(tree), None) => {
                 self.places.insert(spec.key, Place::Working(tree.record.clone()));
-                move_into(&mut spec, self.trees.top(), &tree);
+                move_into(&mut spec, &self.trees, &tree);
                 Some(spec)
             }
             (Ok(tree), Some(cut)) => {
@@ -221,17 +221,25 @@ fn work(trees: &Trees, queue: &Mutex<Receiver<Job>>, tell: &Sender<(AttemptKey, 
     }
 }
 
-/// The attempt as it is in its tree: what it may reach of the repository's files is there, too.
-fn move_into(spec: &mut AttemptSpec, top: &Path, tree: &Tree) {
+/// The attempt as it is in its tree: what it may reach of the repository's files is there, too. git's own folder is not
+/// moved: whoever may read it where the run began can ask git in the tree as well. It is written only where a list says
+/// so by its name, since what is written there is run by git of others; what the attempt leaves is committed by us.
+fn move_into(spec: &mut AttemptSpec, trees: &Trees, tree: &Tree) {
     spec.cwd.clone_from(&tree.cwd);
     let Some(confinement) = &mut spec.demands.confinement else { return };
     let confinement = Arc::make_mut(confinement);
-    let folder = &tree.record.folder;
+    let (top, metadata, folder) = (trees.top(), trees.metadata(), &tree.record.folder);
+    let moved = |pattern: &str| moved(pattern, top, folder).filter(|_| !Path::new(pattern).starts_with(metadata));
+    if let Some(read) = &mut confinement.read {
+        let covers = |pattern: &String| pattern.strip_suffix("/**").is_some_and(|tree| metadata.starts_with(tree));
+        let readable = metadata.to_str().filter(|_| read.iter().any(covers)).map(|path| format!("{path}/**"));
+        read.extend(readable);
+    }
     for list in [&mut confinement.read, &mut confinement.write].into_iter().flatten() {
-        list.iter_mut().for_each(|pattern| *pattern = moved(pattern, top, folder).unwrap_or_else(|| pattern.clone()));
+        list.iter_mut().for_each(|pattern| *pattern = moved(pattern).unwrap_or_else(|| pattern.clone()));
     }
     // What is denied stays denied in the user's own work tree as well.
-    let also: Vec<String> = confinement.deny.iter().filter_map(|pattern| moved(pattern, top, folder)).collect();
+    let also: Vec<String> = confinement.deny.iter().filter_map(|pattern| moved(pattern)).collect();
     confinement.deny.extend(also);
 }
 

@@ -67,6 +67,11 @@ impl Trees {
         &self.repository.top
     }
 
+    /// git's own folder, which all work trees share.
+    pub(crate) fn metadata(&self) -> &Path {
+        &self.repository.path
+    }
+
     /// Makes a branch and a work tree for an attempt; nothing of it is left when that fails.
     pub(crate) fn prepare(&self, order: &Order, stopped: &Arc<AtomicBool>) -> Result<Tree, Trouble> {
         let below = self.below(&order.cwd)?;
