@@ -123,7 +123,9 @@ impl ProcessAttempt {
             }
             attempt.files.push(file.suffix);
         }
-        let own = Own { deps: None, env: &env, read, write: adapter.settings() };
+        let is_held = spec.demands.confinement.is_some() || means.runtime.is_some();
+        let write = if is_held { adapter.settings() } else { Vec::new() };
+        let own = Own { deps: None, env: &env, read, write };
         let clients = if means.runtime.is_some() { &CLIENT_ENV[..] } else { &[] };
         let pass_env: Vec<&str> = pass_env.iter().map(String::as_str).chain(clients.iter().copied()).collect();
         let environment = Environment::of_this_process(&pass_env);

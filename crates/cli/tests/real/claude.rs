@@ -147,3 +147,37 @@ fn a_killed_engine_leaves_no_agent_behind() {
     place.raddle(&["resume", "last"]).exits(6);
     assert_eq!(model.calls().len(), calls);
 }
+
+#[test]
+fn a_confined_agent_works_keeps_its_conversation_and_reaches_nothing_else() {
+    let (place, model) = or_skip!(with_claude(&json!([])), "a confined real agent");
+    let at_home = place.root().join("home/precious");
+    std::fs::write(&at_home, "hidden-words").expect("a file can be written");
+    place.file("in", "text");
+    place.file("secret", "hidden-words");
+    let says = |script: &Value| format!("Go on. @stub{}@", json!([[script], "{{last}}"]));
+    let shell =
+        format!("cat in secret {0}; echo made > out/made; echo > not; echo > $TMPDIR/t && echo own", at_home.display());
+    let read = |name: &str| says(&json!({"tool": "Read", "input": {"file_path": place.work(name)}}));
+    let workflow = json!({
+        "permissions": {"tools": ["Read", "Bash"], "paths": {"read": ["./**"], "write": ["./out/**"]}, "deny": ["./secret"]},
+        "defaults": {"timeout": "100s", "retry": {"max": 0}},
+        "tasks": [
+            {"id": "works", "prompt": says(&json!({"tool": "Bash", "input": {"command": format!("{shell}; true")}}))},
+            {"id": "reads", "prompt": read("in"), "depends_on": ["works"], "inputs": []},
+            {"id": "denied", "prompt": read("secret"), "depends_on": ["reads"], "inputs": []},
+            {"id": "again", "prompt": "RESUMED, by the script of the first message", "depends_on": ["works", "denied"], "inputs": [], "context": {"resume": "works"}},
+        ],
+    });
+    place.file("wf.yaml", workflow.to_string());
+    if let Some(why) = place.unheld("wf.yaml", "works") {
+        return skipped("a confined real agent", &why);
+    }
+    let document = place.run(&workflow.to_string(), 0);
+    let said = |id: &str| document["tasks"][id]["output"].as_str().unwrap_or_default().to_owned();
+    assert!(said("works").contains("text") && said("works").contains("own"), "{}", said("works"));
+    assert!(said("reads").contains("text") && said("again").contains("RESUMED"), "{}", document["tasks"]);
+    assert!(said("denied").contains("denied"), "{}", said("denied"));
+    assert_eq!((&*place.text("out/made"), place.work("not").exists()), ("made\n", false));
+    assert!(!model.log().contains("hidden-words"), "the model has seen what nobody may");
+}

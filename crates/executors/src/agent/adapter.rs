@@ -1,6 +1,7 @@
 //! The table of agent CLIs, and from a task to the command that performs it. It does not know what the CLIs answer.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -201,7 +202,8 @@ impl Adapter {
         }))
     }
 
-    /// [`Adapter::own_places`] as paths, where they have been moved to where the CLI lets itself be told.
+    /// What the CLI reads and writes for itself, which a confined process needs: login, settings, sessions. Folders that
+    /// are not there are made, since a confined process could not make them, and would lose its conversation.
     pub(crate) fn settings(&self) -> Vec<PathBuf> {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let moved = match self.family {
@@ -209,21 +211,30 @@ impl Adapter {
             Family::Codex => std::env::var_os("CODEX_HOME"),
             _ => None,
         };
-        let below = self.own_places().iter().filter_map(|name| Some(home.as_ref()?.join(name)));
-        below.chain(moved.map(PathBuf::from)).collect()
+        let (folders, files) = self.own_places();
+        let below_home = |names: &[&str]| -> Vec<PathBuf> {
+            names.iter().filter_map(|name| Some(home.as_ref()?.join(name))).collect()
+        };
+        let mut places = moved.map_or_else(|| below_home(folders), |folder| vec![PathBuf::from(folder)]);
+        for folder in &places {
+            // Where this cannot be done the CLI could not do it either, and says so.
+            let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        }
+        places.extend(below_home(folders));
+        places.extend(below_home(files));
+        places
     }
 
-    /// Folders and files below the home folder that the CLI reads and writes for itself: login, settings, sessions. A
-    /// confined process needs them.
-    pub fn own_places(&self) -> &'static [&'static str] {
+    /// Folders and files of the CLI's own below the home folder.
+    fn own_places(&self) -> (&'static [&'static str], &'static [&'static str]) {
         match self.family {
-            Family::Claude => &[".claude", ".claude.json", ".claude.json.lock", ".cache/claude-cli-nodejs"],
-            Family::Codex => &[".codex"],
-            Family::Gemini => &[".gemini"],
+            Family::Claude => (&[".claude", ".cache/claude-cli-nodejs"], &[".claude.json", ".claude.json.lock"]),
+            Family::Codex => (&[".codex"], &[]),
+            Family::Gemini => (&[".gemini"], &[]),
             Family::Opencode => {
-                &[".local/share/opencode", ".local/state/opencode", ".config/opencode", ".cache/opencode"]
+                (&[".local/share/opencode", ".local/state/opencode", ".config/opencode", ".cache/opencode"], &[])
             }
-            Family::Plain => &[],
+            Family::Plain => (&[], &[]),
         }
     }
 

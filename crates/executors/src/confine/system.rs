@@ -25,6 +25,7 @@ pub(crate) const READ_BY_PROGRAMS: &[&str] = &[
     "/opt",
     "/nix/store",
     "/etc/alternatives",
+    "/etc/bash.bashrc",
     "/etc/ca-certificates",
     "/etc/ca-certificates.conf",
     "/etc/gai.conf",
@@ -45,6 +46,9 @@ pub(crate) const READ_BY_PROGRAMS: &[&str] = &[
     "/etc/passwd",
     "/etc/pki/tls/certs",
     "/etc/pki/ca-trust/extracted",
+    // Login shells, as agents use them, complain in every answer without these.
+    "/etc/profile",
+    "/etc/profile.d",
     "/etc/protocols",
     "/etc/python3",
     "/etc/resolv.conf",
