@@ -86,6 +86,11 @@ fn findings() -> Result<Vec<Finding>, Problem> {
         let found = programs::find(name).map(|path| path.display().to_string());
         findings.push(Finding::new("Isolation", name, found, advice));
     }
+    let (found, advice) = match project::no_containers(&configuration) {
+        None => (Some("can be provided".to_owned()), String::new()),
+        Some(why) => (None, why),
+    };
+    findings.push(Finding::new("Isolation", "isolation: container", found, &advice));
     Ok(findings)
 }
 

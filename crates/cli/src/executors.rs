@@ -144,11 +144,13 @@ pub fn compare(as_json: bool, colour: Colour) -> Result<Exit, Problem> {
     line("cleanup", &|row| row.what.cleanup.to_owned());
     line("best for", &|row| row.what.best_for.to_owned());
     let mut text = table.render();
-    let missing: Vec<_> = rows.iter().filter_map(|row| Some((&row.what.name, row.reason.as_ref()?))).collect();
+    let mut missing: Vec<(&str, String)> =
+        rows.iter().filter_map(|row| Some((&*row.what.name, row.reason.clone()?))).collect();
+    missing.extend(project::no_containers(&configuration).map(|why| ("isolation: container", why)));
     if !missing.is_empty() {
         text.push_str("\nNot available here\n");
         let mut reasons = Table::new(&["executor", "why"]);
-        missing.iter().for_each(|(name, why)| reasons.row([name.to_string(), why.to_string()]));
+        missing.into_iter().for_each(|(name, why)| reasons.row([name.to_owned(), why]));
         text.push_str(&reasons.render());
     }
     text.push_str("\nEffective settings\n");

@@ -35,7 +35,7 @@ pub fn explain(args: ExplainArgs, colour: Colour) -> Result<Exit, Problem> {
         }
         return Ok(if answer.allowed { Exit::Success } else { Exit::Refused });
     }
-    let parts = enforcement::parts(task, &workflow, &loaded.project.adapters, &base);
+    let parts = enforcement::parts(task, &workflow, &loaded.project, &base);
     if args.json {
         let delegable = task.permissions.delegable().from(&base);
         print(&json!({"task": task.id, "kind": task.kind_name(), "effective": grant, "delegable": delegable,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use raddle_engine::attempt::{Confinement, Demands, Network};
+use raddle_engine::attempt::{Confinement, Demands, Isolation, Network};
 use raddle_executors::ContainerConfig;
 use raddle_executors::agent::Adapters;
 use raddle_model::mcp_server::McpReach;
@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 
 use crate::exit::Exit;
 use crate::problem::Problem;
+use crate::project::Project;
 
 /// At most so many parts that nobody enforces are told one by one.
 const TOLD: usize = 20;
@@ -52,7 +53,8 @@ impl Serialize for Holder {
 }
 
 /// All parts of a task's grant with who holds it to them. `base` is the folder that tasks start in.
-pub fn parts(task: &Task, workflow: &Workflow, adapters: &Adapters, base: &Location) -> Vec<Part> {
+pub fn parts(task: &Task, workflow: &Workflow, project: &Project, base: &Location) -> Vec<Part> {
+    let adapters = &project.adapters;
     let grant = task.permissions.usable();
     let limited = |limited: bool, holder: &dyn Fn() -> Result<Vec<String>, String>| match limited.then(holder) {
         None => Holder::Nobody,
@@ -63,9 +65,9 @@ pub fn parts(task: &Task, workflow: &Workflow, adapters: &Adapters, base: &Locat
         return without_tools(grant);
     }
     let tools = || tools(task, adapters);
-    let files = || files(task, grant, workflow, base);
-    let denies = || denies(task, grant, workflow, adapters, base);
-    let network = || network(task, grant, workflow, adapters);
+    let files = || files(task, workflow, &project.containers, base);
+    let denies = || denies(task, workflow, project, base);
+    let network = || network(task, workflow, project);
     let models = || Ok(vec![format!("{ENGINE}, before the run")]);
     let paths = grant.read != Scope::All || grant.write != Scope::All;
     [
@@ -98,10 +100,10 @@ fn without_tools(grant: &Grant) -> Vec<Part> {
 }
 
 /// Refuses a workflow in which somebody is limited in a way that nobody can hold them to.
-pub fn refuse_unenforceable(workflow: &Workflow, adapters: &Adapters, base: &Location) -> Result<(), Problem> {
+pub fn refuse_unenforceable(workflow: &Workflow, project: &Project, base: &Location) -> Result<(), Problem> {
     let mut reasons: Vec<String> = Vec::new();
     for task in &workflow.tasks {
-        for Part { part, holder } in parts(task, workflow, adapters, base) {
+        for Part { part, holder } in parts(task, workflow, project, base) {
             if let Holder::Unenforceable(reason) = holder {
                 reasons.push(format!("`{part}` of task {}: {reason}", task.id));
             }
@@ -127,30 +129,30 @@ fn adapter<'a>(adapters: &'a Adapters, agent: &AgentTask) -> Result<&'a raddle_e
     adapters.get(&agent.cli).map_err(|failure| failure.message)
 }
 
-fn files(task: &Task, grant: &Grant, workflow: &Workflow, base: &Location) -> Result<Vec<String>, String> {
+fn files(
+    task: &Task,
+    workflow: &Workflow,
+    containers: &ContainerConfig,
+    base: &Location,
+) -> Result<Vec<String>, String> {
+    let grant = task.permissions.usable();
     match &task.kind {
         TaskKind::Code(code) => sandbox(code, grant, base),
         TaskKind::Tool(tool) => {
             serves_all_alike(grant, workflow, &tool.server)?;
-            operating_system(grant)
+            operating_system(task, containers)
         }
         TaskKind::Agent(_) if task.executor == "task_tool" => {
             Err("tasks of executor task_tool share one process, and nothing limits files for one of them".into())
         }
-        TaskKind::Agent(_) | TaskKind::Shell(_) => operating_system(grant),
+        TaskKind::Agent(_) | TaskKind::Shell(_) => operating_system(task, containers),
     }
 }
 
-fn denies(
-    task: &Task,
-    grant: &Grant,
-    workflow: &Workflow,
-    adapters: &Adapters,
-    base: &Location,
-) -> Result<Vec<String>, String> {
-    let mut holders = files(task, grant, workflow, base)?;
+fn denies(task: &Task, workflow: &Workflow, project: &Project, base: &Location) -> Result<Vec<String>, String> {
+    let mut holders = files(task, workflow, &project.containers, base)?;
     if let TaskKind::Agent(agent) = &task.kind
-        && adapter(adapters, agent)?.tells_denies()
+        && adapter(&project.adapters, agent)?.tells_denies()
     {
         holders.push(format!("flag --disallowedTools of {}", agent.cli));
     }
@@ -173,13 +175,14 @@ fn sandbox(code: &CodeTask, grant: &Grant, base: &Location) -> Result<Vec<String
     Ok(vec!["the sandbox".into()])
 }
 
-fn network(task: &Task, grant: &Grant, workflow: &Workflow, adapters: &Adapters) -> Result<Vec<String>, String> {
+fn network(task: &Task, workflow: &Workflow, project: &Project) -> Result<Vec<String>, String> {
+    let (grant, containers) = (task.permissions.usable(), &project.containers);
     match &task.kind {
         TaskKind::Code(_) => Ok(vec!["the sandbox".into()]),
-        TaskKind::Shell(_) => operating_system(grant),
+        TaskKind::Shell(_) => operating_system(task, containers),
         TaskKind::Tool(tool) => {
             serves_all_alike(grant, workflow, &tool.server)?;
-            operating_system(grant)
+            operating_system(task, containers)
         }
         // Its CLI must reach the provider, so its tools are what is limited.
         TaskKind::Agent(agent) => {
@@ -188,7 +191,7 @@ fn network(task: &Task, grant: &Grant, workflow: &Workflow, adapters: &Adapters)
                 None => Err(format!("an agent with all tools reaches the network by Bash and others; {advice}")),
                 Some(rules) => match rules.iter().find(|rule| rule.reaches_network()) {
                     Some(rule) => Err(format!("the agent's tool {rule} reaches the network; {advice}")),
-                    None => tools(task, adapters).map(|mut how| {
+                    None => tools(task, &project.adapters).map(|mut how| {
                         how.push("tools that reach the network are left out".into());
                         how
                     }),
@@ -218,8 +221,9 @@ fn serves_all_alike(grant: &Grant, workflow: &Workflow, server: &str) -> Result<
     }
 }
 
-/// Whether processes can be held to files and network here.
-fn operating_system(grant: &Grant) -> Result<Vec<String>, String> {
+/// Whether its processes, or the server that it calls, can be held to files and network here, and by what.
+fn operating_system(task: &Task, containers: &ContainerConfig) -> Result<Vec<String>, String> {
+    let grant = task.permissions.usable();
     let limited = |is_limited: bool| is_limited.then(Vec::new);
     let confinement = Confinement {
         read: limited(grant.read != Scope::All),
@@ -227,9 +231,12 @@ fn operating_system(grant: &Grant) -> Result<Vec<String>, String> {
         deny: grant.deny.iter().map(ToString::to_string).collect(),
         network: if grant.network == NetworkAccess::None { Network::None } else { Network::Full },
     };
-    let demands = Demands { confinement: Some(Arc::new(confinement)), ..Demands::default() };
-    match raddle_executors::objection(&demands, &ContainerConfig::default()) {
+    let is_contained = task.isolation == raddle_model::workflow::Isolation::Container;
+    let isolation = if is_contained { Isolation::Container } else { Isolation::default() };
+    let demands = Demands { confinement: Some(Arc::new(confinement)), isolation, ..Demands::default() };
+    match raddle_executors::objection(&demands, containers) {
         Some(why) => Err(why),
+        None if is_contained => Ok(vec!["the task's container".into()]),
         None => Ok(vec!["the operating system".into()]),
     }
 }

@@ -11,6 +11,7 @@ pub use mcp::{header_value, servers as mcp_servers};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use raddle_engine::attempt::{Demands, Isolation};
 use raddle_executors::ContainerConfig;
 use raddle_executors::agent::{Adapters, CliConfig};
 use raddle_executors::api::ApiConfig;
@@ -119,6 +120,12 @@ pub fn containers(configuration: &Configuration) -> ContainerConfig {
         image: text("image"),
         network: network.is_some_and(|entry| matches!(entry.value, Value::Switch(true))),
     }
+}
+
+/// Why `isolation: container` cannot be provided here; `None` when it can.
+pub fn no_containers(configuration: &Configuration) -> Option<String> {
+    let demands = Demands { isolation: Isolation::Container, ..Demands::default() };
+    raddle_executors::objection(&demands, &containers(configuration))
 }
 
 /// The adapters of all agent CLIs, built in and configured.

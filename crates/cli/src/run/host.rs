@@ -129,7 +129,7 @@ impl Launch {
             return Ok(());
         }
         let base = permissions::location(Path::new(&self.options.work_dir))?;
-        enforcement::refuse_unenforceable(&self.workflow, &self.project.adapters, &base)?;
+        enforcement::refuse_unenforceable(&self.workflow, &self.project, &base)?;
         unmet::refuse(&self.workflow, &self.project)
     }
 

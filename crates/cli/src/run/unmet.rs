@@ -33,6 +33,11 @@ pub(super) fn refuse(workflow: &Workflow, project: &Project) -> Result<(), Probl
             let hint = format!("raise `dag_execution.resource_limits.{what}`, or declare less");
             return Err(Problem::new(Exit::Refused, told).hint(hint));
         }
+        if is_cut_off(task, project) {
+            let told = format!("task {}: an agent CLI in a container without network cannot reach its model", task.id);
+            return Err(Problem::new(Exit::Refused, told)
+                .hint("say `network = true` in `[executors.container]`, or take `isolation: container` away"));
+        }
         let isolation = match task.isolation {
             Isolation::Container => attempt::Isolation::Container,
             _ => attempt::Isolation::Process,
@@ -55,6 +60,12 @@ pub(super) fn refuse(workflow: &Workflow, project: &Project) -> Result<(), Probl
 
 fn has_process(task: &Task) -> bool {
     matches!(task.kind, TaskKind::Agent(_) | TaskKind::Shell(_))
+}
+
+/// Whether it is an agent CLI that would be started where it cannot work.
+fn is_cut_off(task: &Task, project: &Project) -> bool {
+    let has_cli = matches!(task.kind, TaskKind::Agent(_)) && !["api", "mcp"].contains(&&*task.executor);
+    has_cli && task.isolation == Isolation::Container && !project.containers.network
 }
 
 fn objection(task: &Task, demands: &Demands, project: &Project) -> Option<String> {
