@@ -1,10 +1,11 @@
 //! Programs on the PATH and what version they say they are. It does not know what they are for.
 
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
+
+use raddle_executors::brief;
 
 /// How long a program may take to tell its version.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,31 +24,11 @@ pub fn find(word: &str) -> Option<PathBuf> {
 
 /// The first line that `PROGRAM --version` prints, cut to 80 characters; `None` when it fails or takes too long.
 pub fn version(program: &Path) -> Option<String> {
-    let mut child = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let deadline = Instant::now() + PATIENCE;
-    let mut out = child.stdout.take().expect("stdout was asked for as a pipe");
-    // The pipe is only read once the program is over, so a grandchild that holds it open cannot make us wait; a
-    // program that says more than a pipe holds is not telling its version.
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            _ => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return None;
-            }
-        }
-    };
-    let mut text = [0; 512];
-    let length = if status.success() { out.read(&mut text).ok()? } else { return None };
-    let text = String::from_utf8_lossy(&text[..length]);
+    let output = brief::call(Command::new(program).arg("--version"), PATIENCE).ok()?;
+    if !output.status.success() {
+        return None;
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
     let line: String = text.lines().next()?.trim().chars().take(80).collect();
     (!line.is_empty()).then_some(line)
 }

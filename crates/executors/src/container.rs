@@ -9,11 +9,13 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use raddle_engine::FailureClass;
 use raddle_engine::attempt::{Demands, Failure, Isolation, Resources};
 
+use crate::brief;
 use crate::confine::READ_BY_PROGRAMS;
 
 /// Environment variables: names and values.
@@ -21,6 +23,8 @@ type Variables = Vec<(String, String)>;
 
 /// Processes and threads of a container whose task says nothing.
 const PIDS: u32 = 4096;
+/// How long a runtime may take to answer; behind Docker is a daemon that may hang.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The file in a run's folder that names containers which may be alive.
 const NAMES: &str = "containers";
 /// Beginnings of variables that would steer the client instead of reaching the task by way of its environment.
@@ -107,7 +111,7 @@ pub(crate) fn objection(config: &ContainerConfig) -> Option<String> {
         Kind::Docker => probe.args(["version", "--format", "{{.Server.Version}}"]),
         Kind::Podman => probe.args(["version", "--format", "{{.Client.Version}}"]),
     };
-    let output = probe.stdin(Stdio::null()).output();
+    let output = brief::call(&mut probe, PATIENCE);
     let shown = runtime.program.display();
     match output {
         Ok(output) if output.status.success() => None,
@@ -116,7 +120,7 @@ pub(crate) fn objection(config: &ContainerConfig) -> Option<String> {
             let words = words.lines().next().unwrap_or("it does not say why");
             Some(format!("`isolation: container` cannot be provided: {shown} does not work here: {words}"))
         }
-        Err(error) => Some(format!("`isolation: container` cannot be provided: {shown} cannot be started: {error}")),
+        Err(error) => Some(format!("`isolation: container` cannot be provided: {shown} cannot be asked: {error}")),
     }
 }
 
@@ -320,8 +324,7 @@ pub(crate) fn remove_left(run_dir: &Path) {
         let mut words = line.split(|byte| *byte == b'\t').map(OsStr::from_bytes);
         let Some(program) = words.next() else { continue };
         // A runtime that is gone as well has nothing alive.
-        let _ =
-            Command::new(program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let _ = brief::call(Command::new(program).args(words), PATIENCE);
     }
     forget(run_dir);
 }

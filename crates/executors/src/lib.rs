@@ -27,6 +27,7 @@ mod workers;
 
 pub mod agent;
 pub mod api;
+pub mod brief;
 pub mod control;
 pub mod mcp;
 pub mod registry;
