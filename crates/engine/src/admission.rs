@@ -152,13 +152,6 @@ impl Admission {
         }
     }
 
-    /// Why this task may not start now although others of its pool might; `None` when it may.
-    pub fn objection_to(&self, run: &Run, task: TaskIx) -> Option<String> {
-        let also = self.also.as_ref().filter(|also| also.counts(task) && also.live(run) >= also.cap.value)?;
-        let Cap { value, of, bound_by } = &also.cap;
-        Some(format!("{} of at most {value} {of} are running ({bound_by})", also.live(run)))
-    }
-
     /// Why nothing of the pool may start now; `None` when it may.
     pub fn objection(&self, run: &Run, pool: Pool) -> Option<String> {
         if self.closed {

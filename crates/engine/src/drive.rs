@@ -369,6 +369,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         let usage = usage.map(Box::new);
         match result {
             Ok(text) => {
+                self.denied.remove(&AttemptKey { task, attempt });
                 let output = self.journal.store(text)?;
                 let session: Option<Box<str>> = session.map(Into::into);
                 let fact = |event: Event| match event {
