@@ -76,7 +76,8 @@ impl Prepared {
     /// Denied paths that have come into being meanwhile.
     pub(crate) fn appeared(&self) -> Vec<PathBuf> {
         let new = |absent: &Absent| {
-            let matches = absent.pattern.matches().unwrap_or_default();
+            // More of them than are counted are more than were there at the start.
+            let matches = absent.pattern.matches().unwrap_or_else(|_| vec![absent.pattern.plain_part()]);
             matches.into_iter().filter(|path| !absent.known.contains(path)).collect::<Vec<_>>()
         };
         self.absent.iter().flat_map(new).collect()
@@ -205,9 +206,14 @@ pub(crate) fn contents(confinement: Option<&Confinement>, needs: &Needs<'_>) -> 
         }
     });
     let path = |place: &Place| PathBuf::from(std::ffi::OsStr::from_bytes(place.path.as_bytes()));
-    let masked = denies.masked.iter().map(|place| (path(place), place.is_folder));
-    let is_inside = |masked: &(PathBuf, bool)| mounts.iter().any(|(mount, _)| masked.0.starts_with(mount));
-    let masked = masked.filter(is_inside).collect();
+    let masked: Vec<(PathBuf, bool)> = denies.masked.iter().map(|place| (path(place), place.is_folder)).collect();
+    // What lies in something denied is not there at all. What programs need is always mounted, so it counts here.
+    mounts.retain(|(mount, _)| !masked.iter().any(|(hidden, _)| mount.starts_with(hidden)));
+    let is_seen = |hidden: &Path| {
+        let mut places = mounts.iter().map(|(mount, _)| mount.as_path()).chain(READ_BY_PROGRAMS.iter().map(Path::new));
+        places.any(|place| hidden.starts_with(place) || place.starts_with(hidden))
+    };
+    let masked = masked.into_iter().filter(|(hidden, _)| is_seen(hidden)).collect();
     Ok((Contents { mounts, masked }, Prepared { seal: Seal::default(), absent: denies.absent }))
 }
 
