@@ -108,7 +108,12 @@ impl Repository {
     /// The same for calls that start filters or merge drivers: those that were configured when the run began, and no
     /// others, since tasks can write to the repository's configuration.
     pub(crate) fn trusted(&self, git: &Git) -> Result<Git, Trouble> {
-        let now = drivers(git, &self.path)?;
+        self.trusted_in(git, &self.path)
+    }
+
+    /// The same in a work tree's own git folder, which can hold settings too (`config.worktree`).
+    pub(crate) fn trusted_in(&self, git: &Git, folder: &Path) -> Result<Git, Trouble> {
+        let now = drivers(git, folder)?;
         Ok(git.with_settings(only(&self.options.drivers, &now)))
     }
 

@@ -242,6 +242,7 @@ impl Trees {
         let Some(admin) = self.admin(&record.folder).filter(|_| record.folder.is_dir()) else {
             return self.without_admin(&git, record, start);
         };
+        let git = self.repository.trusted_in(&self.repository.git, &admin)?;
         // Left by a git of the task that was killed; nobody is at work here any more.
         for lock in ["index.lock", "HEAD.lock"] {
             let _ = std::fs::remove_file(admin.join(lock));
