@@ -111,7 +111,7 @@ fn span(text: &str) -> Option<Duration> {
             "h" => 3600.0,
             _ => return None,
         };
-        total += Duration::try_from_secs_f64(number * factor).ok()?;
+        total = total.checked_add(Duration::try_from_secs_f64(number * factor).ok()?)?;
         rest = &rest[unit..];
     }
     Some(total)

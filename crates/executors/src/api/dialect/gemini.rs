@@ -29,8 +29,8 @@ pub(super) fn request(question: &Question) -> Request {
 
 /// A model's name as a part of a path: it comes from a workflow, and must not become another path.
 fn in_path(model: &str) -> String {
-    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    model.chars().map(|c| if safe(c) { c.to_string() } else { format!("%{:02X}", c as u32 & 0xff) }).collect()
+    let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    model.bytes().map(|b| if safe(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 pub(super) fn hear(piece: &Value, heard: &mut Heard) -> Result<(), Failure> {
