@@ -89,7 +89,8 @@ impl Sessions {
     /// [`Sessions::pump`]. False when the attempt needs a process of its own.
     pub(crate) fn warm(&mut self, spec: &AttemptSpec, work: &AgentWork, adapter: &Adapter, dir: &Rc<RunDir>) -> bool {
         let demands = &spec.demands;
-        if demands.confinement.is_some() || demands.resources != Resources::default() {
+        // A process that serves many tasks is told no task's own limits.
+        if demands.confinement.is_some() || demands.resources != Resources::default() || demands.max_cost.is_some() {
             return false;
         }
         let Some(command) = adapter.long_lived(work).and_then(Result::ok).filter(|c| c.files.is_empty()) else {

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use raddle_engine::FailureClass;
-use raddle_engine::attempt::{AgentWork, Conversation, CostIs, Failure, RawOutput, Usage};
+use raddle_engine::attempt::{AgentWork, Conversation, CostIs, Failure, Usage};
 use serde::Deserialize;
 
 use super::stream::{End, Exit, Finished};
@@ -133,7 +133,7 @@ enum Turn {
 pub(crate) struct Reader {
     session: Option<String>,
     /// Words since the last tool was used.
-    answer: String,
+    answer: prose::Answer,
     usage: Option<Usage>,
     turn: Turn,
 }
@@ -147,8 +147,8 @@ impl Reader {
         match line.kind.as_ref() {
             "init" => self.session = line.session_id.filter(|id| id.len() <= verdict::MAX_SESSION_BYTES),
             "message" if line.role.as_deref() == Some("assistant") => {
-                self.answer.push_str(&line.content.unwrap_or_default());
-                *note = Some(self.answer.clone());
+                self.answer.add(&line.content.unwrap_or_default());
+                *note = Some(self.answer.end().to_owned());
             }
             "tool_use" => {
                 self.answer.clear();
@@ -177,9 +177,8 @@ impl Reader {
         let result = match self.turn {
             Turn::Completed => match verdict::bad_exit(end) {
                 Some(failure) => Err(failure),
-                None if end.schema => prose::json_of(&self.answer),
                 None if self.answer.is_empty() => Err(verdict::without_result(end)),
-                None => Ok(RawOutput::Text(self.answer)),
+                None => self.answer.output(end.schema),
             },
             Turn::Failed(words) => {
                 let class = class_of(end.exit).unwrap_or_else(|| verdict::by_status(None, &words));

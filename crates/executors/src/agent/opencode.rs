@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use raddle_engine::FailureClass;
-use raddle_engine::attempt::{AgentWork, Conversation, CostIs, Failure, RawOutput, Usage};
+use raddle_engine::attempt::{AgentWork, Conversation, CostIs, Failure, Usage};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -117,7 +117,7 @@ struct Cache {
 pub(crate) struct Reader {
     session: Option<String>,
     /// Words of the last step.
-    answer: String,
+    answer: prose::Answer,
     /// How the last step ended; `None` while one is open.
     reason: Option<String>,
     usage: Option<Usage>,
@@ -142,7 +142,7 @@ impl Reader {
             }
             "text" => {
                 note.clone_from(&part.text);
-                self.answer.push_str(&part.text.unwrap_or_default());
+                self.answer.add(&part.text.unwrap_or_default());
             }
             "tool_use" => self.tool(part, note),
             "step_finish" => {
@@ -194,8 +194,7 @@ impl Reader {
         } else if done {
             match verdict::bad_exit(end) {
                 Some(failure) => Err(failure),
-                None if end.schema => prose::json_of(&self.answer),
-                None => Ok(RawOutput::Text(self.answer)),
+                None => self.answer.output(end.schema),
             }
         } else if let (Some(denial), true) = (self.denials.last(), self.reason.as_deref() == Some("tool-calls")) {
             // It ends at a denial, well and without a word.

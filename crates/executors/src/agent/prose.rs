@@ -7,6 +7,48 @@ use serde_json::Value;
 
 use super::verdict;
 use crate::json_text::is_json;
+use crate::lines::MAX_LINE_BYTES;
+
+/// Of the answer so far, at most so much is shown.
+const SHOWN_BYTES: usize = 4096;
+
+/// An answer that comes in pieces, within a bound.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    text: String,
+    too_long: bool,
+}
+
+impl Answer {
+    pub(crate) fn add(&mut self, piece: &str) {
+        self.too_long |= self.text.len() + piece.len() > MAX_LINE_BYTES;
+        if !self.too_long {
+            self.text.push_str(piece);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Answer::default();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.text.is_empty() && !self.too_long
+    }
+
+    /// Its last words.
+    pub(crate) fn end(&self) -> &str {
+        &self.text[self.text.floor_char_boundary(self.text.len().saturating_sub(SHOWN_BYTES))..]
+    }
+
+    /// The whole of it, as JSON where a schema was given.
+    pub(crate) fn output(self, schema: bool) -> Result<RawOutput, Failure> {
+        if self.too_long {
+            let told = "the agent CLI's output is larger than 64 MB";
+            return Err(Failure::new(FailureClass::Output, told));
+        }
+        if schema { json_of(&self.text) } else { Ok(RawOutput::Text(self.text)) }
+    }
+}
 
 /// The prompt with what has no option of its own before it; without any, not a byte is added.
 pub(crate) fn with_preface(work: &AgentWork, schema: Option<&Value>) -> String {
