@@ -28,6 +28,8 @@ use crate::workers::{Question, Workers};
 
 /// So many calls of one attempt are under way at once; the others wait.
 const AT_ONCE: u32 = 16;
+/// Nor may more than this of arguments wait for room, in bytes: the worker has forgotten them, so they are ours to hold.
+const WAITING_BYTES: usize = 64 << 20;
 /// More tools than this are not listed for an intent.
 const LISTED: usize = 64;
 /// Nor more than this of JSON text.
@@ -227,6 +229,12 @@ impl User {
             workers.answer(key, number, &ToolAnswer::Denied(told));
             let (action, resource, rule) = ("call".to_owned(), question.name, rule.to_owned());
             reports.push(Report::Denied { key, action, resource, rule });
+        } else if waiting.iter().map(|asked| asked.arguments.len()).sum::<usize>() + question.arguments.len()
+            > WAITING_BYTES
+        {
+            let told =
+                format!("calls with more than {WAITING_BYTES} bytes of arguments wait already; await some first");
+            workers.answer(key, number, &ToolAnswer::Failed(told));
         } else {
             waiting.push_back(question);
             self.go_on(servers, workers, reports);
