@@ -25,7 +25,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Resume the latest unfinished run of this workflow; start a new one when there is none.
-    #[arg(long, conflicts_with_all = ["dry_run", "only", "from"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "only", "from", "simulate", "budget"])]
     pub recover: bool,
     /// With --recover: go on although the workflow has changed; what changed, and what hangs on it, runs again.
     #[arg(long, requires = "recover")]
