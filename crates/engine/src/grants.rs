@@ -43,12 +43,13 @@ pub fn server_confinement(workflow: &Workflow, work_dir: &Path) -> Result<Option
 
 /// What the operating system must hold an attempt's processes to; `work_dir` is where relative patterns begin.
 ///
-/// Code needs nothing: its worker has neither files nor network of its own. An agent CLI must reach its provider, so
+/// Code needs nothing unless it calls tools, whose servers must be held to it: its worker has neither files nor network
+/// of its own. An agent CLI must reach its provider, so
 /// `network: none` is about its tools, which are left out, and not about its process.
 fn confinement(task: &Task, work_dir: &Path) -> Result<Option<Arc<Confinement>>, Failure> {
     let grant = task.permissions.usable();
     let network = match (&task.kind, grant.network) {
-        (TaskKind::Code(_), _) => return Ok(None),
+        (TaskKind::Code(code), _) if !code.asks_for_tools => return Ok(None),
         (TaskKind::Agent(_), _) | (_, NetworkAccess::Full) => Network::Full,
         (_, NetworkAccess::None) => Network::None,
     };

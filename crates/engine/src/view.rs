@@ -317,10 +317,10 @@ impl AttemptView {
 fn sum(usages: impl Iterator<Item = Usage>) -> Option<Usage> {
     use crate::attempt::CostIs;
     usages.reduce(|a, b| Usage {
-        input_tokens: a.input_tokens + b.input_tokens,
-        output_tokens: a.output_tokens + b.output_tokens,
-        cache_read_tokens: a.cache_read_tokens + b.cache_read_tokens,
-        cache_write_tokens: a.cache_write_tokens + b.cache_write_tokens,
+        input_tokens: a.input_tokens.saturating_add(b.input_tokens),
+        output_tokens: a.output_tokens.saturating_add(b.output_tokens),
+        cache_read_tokens: a.cache_read_tokens.saturating_add(b.cache_read_tokens),
+        cache_write_tokens: a.cache_write_tokens.saturating_add(b.cache_write_tokens),
         cost_usd: match (a.cost_usd, b.cost_usd) {
             (None, None) => None,
             // By whole nano-dollars, so that the sum does not depend on the order.

@@ -303,11 +303,6 @@ impl Grant {
         Grant { read: scope(&self.read), write: scope(&self.write), deny, ..self.clone() }
     }
 
-    /// Whether files or network are limited: what the operating system can hold a process to.
-    pub fn limits_processes(&self) -> bool {
-        self.limits_files() || self.network == NetworkAccess::None
-    }
-
     /// Whether files are limited.
     pub fn limits_files(&self) -> bool {
         self.read != Scope::All || self.write != Scope::All || !self.deny.is_empty()

@@ -74,6 +74,7 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
         };
         let model = match self.get("model") {
             Some(node) => Some(fields::plain_text("model", node, &mut self.cx.sink)?.to_owned()),
+            None if definition.mcp.is_some() => None,
             None => definition.model.clone().or_else(|| self.header.defaults.model.clone()),
         };
         let quiet = self.get("inputs").is_some_and(|node| self.no_inputs(node));

@@ -190,7 +190,14 @@ pub(super) fn fit(
             let answer = grant.server_tool(&task.server, &task.tool);
             (!answer.allowed).then_some(("tool", "call this tool", answer.rule))
         }
-        TaskKind::Agent(agent) => model(agent, grant).map(|rule| ("model", "use this model", rule)),
+        // Performed by a tool, it is a call of that tool, and no model has to do with it.
+        TaskKind::Agent(agent) => match &agent.tool {
+            Some(tool) => {
+                let answer = grant.server_tool(&tool.server, &tool.tool);
+                (!answer.allowed).then_some(("agent", "call the tool of this agent", answer.rule))
+            }
+            None => model(agent, grant).map(|rule| ("model", "use this model", rule)),
+        },
         TaskKind::Code(code) => {
             let bad = code.allowed_read_paths.iter().find_map(|path| Location::parse(path).err());
             bad.map(|reason| ("sandbox_config", "read this path", reason))
