@@ -11,8 +11,9 @@ def say(**message):
     with lock: print(json.dumps(dict(jsonrpc="2.0", **message)), flush=True)
 def answer(m):
     global open_now
+    # Before the answer: whoever has it may call again at once.
+    with lock: open_now -= 1
     say(id=m["id"], result=dict(content=[dict(type="text", text=json.dumps(dict(told=m["params"]["arguments"], most=most)))]))
-    open_now -= 1
 print("here I am", file=sys.stderr, flush=True)
 for line in sys.stdin:
     m = json.loads(line)
@@ -21,8 +22,9 @@ for line in sys.stdin:
     elif m["method"] == "tools/list":
         say(id=m["id"], result=dict(tools=[dict(name="answer", inputSchema=dict(type="object"))]))
     elif m["method"] == "tools/call":
-        open_now += 1
-        most = max(most, open_now)
+        with lock:
+            open_now += 1
+            most = max(most, open_now)
         threading.Timer(0.05, answer, [m]).start()
     elif "id" in m:
         say(id=m["id"], error=dict(code=-32601, message="unknown"))
