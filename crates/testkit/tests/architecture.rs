@@ -14,6 +14,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("raddle-journal", &["raddle-engine", "raddle-kernel"]),
     ("raddle-sandbox", &[]),
     ("raddle-executors", &["raddle-engine", "raddle-kernel", "raddle-sandbox"]),
+    ("raddle-sim", &["raddle-model", "raddle-kernel", "raddle-engine", "raddle-journal"]),
     ("raddle-planner", &["raddle-model"]),
     ("raddle-server", &["raddle-engine", "raddle-kernel", "raddle-model"]),
 ];

@@ -6,7 +6,7 @@ use raddle_engine::snapshot::TaskRecord;
 use raddle_engine::{Budget, Money};
 use raddle_kernel::{Attempt, TaskIx};
 
-use super::chance::{Chance, chance_of};
+use raddle_sim::chance::{Chance, chance_of};
 
 /// Nano-dollars in a cent.
 const CENT: u64 = 10_000_000;

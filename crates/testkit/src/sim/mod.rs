@@ -2,7 +2,6 @@
 //! real engine and kernel. It knows every promise the engine makes about a run and nothing about how it keeps them.
 
 mod book;
-mod chance;
 mod disk;
 mod explore;
 mod host;

@@ -10,8 +10,8 @@ use raddle_kernel::{
     Attempt, FailureClass, Graph, GraphBuilder, OnDoubt, Pool, RetryPolicy, Strength, TaskIx, TaskSpec,
 };
 
-use super::chance::{Chance, chance_of};
 use super::means::{self, Means};
+use raddle_sim::chance::{Chance, chance_of};
 
 /// A task as the story tells it.
 #[derive(Debug, Clone)]

@@ -7,12 +7,12 @@ use std::rc::Rc;
 use raddle_engine::ports::Clock;
 use raddle_kernel::Time;
 
-use super::chance::{Chance, chance_of};
 use super::disk::Disk;
 use super::ledger::Ledger;
 use super::sabotage::Sabotage;
 use super::story::Story;
 use super::tally::Tally;
+use raddle_sim::chance::{Chance, chance_of};
 
 /// Virtual midnight of day one.
 const DAWN_MS: u64 = 1_000_000;

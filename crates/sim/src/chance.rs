@@ -2,16 +2,16 @@
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): small, fast, and every seed is as good as any other.
 #[derive(Debug, Clone)]
-pub(super) struct Chance(u64);
+pub struct Chance(u64);
 
 impl Chance {
     /// The sequence of a seed.
-    pub(super) fn of(seed: u64) -> Self {
+    pub fn of(seed: u64) -> Self {
         Chance(seed)
     }
 
     /// The next number.
-    pub(super) fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -20,23 +20,23 @@ impl Chance {
     }
 
     /// A number below `n`.
-    pub(super) fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n.max(1)
     }
 
     /// True once in `n` times.
-    pub(super) fn one_in(&mut self, n: u64) -> bool {
+    pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
     /// One of these.
-    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
     }
 }
 
 /// A sequence that depends on all parts and on nothing else, whoever asks and whenever.
-pub(super) fn chance_of(parts: &[u64]) -> Chance {
+pub fn chance_of(parts: &[u64]) -> Chance {
     let mut mixed = Chance::of(0x7261_6464_6c65);
     for part in parts {
         mixed = Chance::of(mixed.next() ^ *part);
