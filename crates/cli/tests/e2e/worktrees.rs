@@ -86,6 +86,43 @@ fn a_killed_engine_loses_nothing_that_a_task_had_written() {
     assert_eq!(branches(&place), [format!("{branch}+1")], "what the killed attempt left is in no other branch");
 }
 
+/// Found by the fault suite: an engine that died between committing a tree and removing it, or while git was making or
+/// removing one, left the branch checked out for ever, and no attempt of the task could be made any more.
+#[test]
+fn a_tree_that_was_half_removed_when_its_engine_died_is_in_nobodys_way() {
+    for half in ["committed", "without its .git", "without its folder", "locked"] {
+        let place = repository();
+        place.file(
+            "wf.yaml",
+            "tasks:\n  - {id: long, executor: worktree, on_doubt: rerun, run: 'test $RADDLE_ATTEMPT != 1 || { touch \
+             ../../../../../there; sleep 600; }'}\n",
+        );
+        let mut live = place.start(&["run", "wf.yaml", "--json"]);
+        until("the task is at work", || place.root().join("there").exists());
+        processes::mentioning(place.root()).iter().for_each(processes::Process::kill);
+        live.child.wait().expect("the front ends");
+        let run = place.ps()[0]["run"].as_str().expect("a name").to_owned();
+        let folder = place.root().join("state/runs").join(&run).join("worktrees");
+        let record = folder.join("long.1.json");
+        let mut told: Value = serde_json::from_str(&std::fs::read_to_string(&record).expect("a record")).expect("JSON");
+        if half == "committed" {
+            told["tip"] = told["base"].clone();
+        } else if half == "locked" {
+            std::fs::write(place.work(&format!(".git/refs/heads/dag/{run}/long.lock")), "").expect("written");
+        } else {
+            told["complete"] = false.into();
+            std::fs::remove_file(folder.join("long.1/.git")).expect("git has made it");
+        }
+        if half == "without its folder" {
+            std::fs::remove_dir_all(folder.join("long.1")).expect("it is there");
+        }
+        std::fs::write(&record, told.to_string()).expect("written");
+        let document = place.raddle(&["resume", &run, "--json"]).exits(0).json();
+        assert_eq!(document["tasks"]["long"]["attempts"], 2, "{half}");
+        assert_eq!(trees(&place), 1, "{half}");
+    }
+}
+
 #[test]
 fn sixty_four_at_once_on_one_repository() {
     let mut place = repository();

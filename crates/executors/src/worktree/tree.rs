@@ -120,6 +120,9 @@ impl Trees {
         let record =
             Record { task, attempt, branch: branch.clone(), base, folder: folder.clone(), kept, ..Record::default() };
         record.write(&self.run_dir)?;
+        for name in record.kept.iter().chain([&branch]) {
+            self.unlock(name);
+        }
         git.call(&["update-ref", "--stdin"]).repository(&self.repository.path).input(changes).run()?;
         let reason = format!("raddle run {}", self.run);
         git.call(&["worktree", "add", "--quiet", "--no-checkout", "--lock", "--reason", &reason])
@@ -154,15 +157,25 @@ impl Trees {
 
     /// Takes away a work tree in which no process has been.
     fn discard(&self, record: &Record) -> Result<(), Trouble> {
-        let git = &self.repository.git;
         let _held = self.repository.hold(|| false)?;
-        if self.admin(&record.folder).is_some() {
-            let call = git.call(&["worktree", "remove", "--force", "--force"]).paths(&[&record.folder]);
-            call.repository(&self.repository.path).run()?;
-        } else {
-            let _ = std::fs::remove_dir_all(&record.folder);
-        }
+        self.take_away(&record.folder)?;
         Record { tip: Some(record.base.clone()), ..record.clone() }.write(&self.run_dir)
+    }
+
+    /// Removes a work tree in which nothing is anybody's, however far git came in making or removing it: git refuses to
+    /// remove one that has lost its `.git`, and takes its branch for checked out until its own folder is gone.
+    fn take_away(&self, folder: &Path) -> Result<(), Trouble> {
+        // Where the tree was made, not where a link in its place may lead now.
+        let real = folder.parent().and_then(|p| p.canonicalize().ok()).zip(folder.file_name());
+        let real = real.map_or_else(|| folder.to_owned(), |(parent, name)| parent.join(name));
+        let gone = |path: &Path| match std::fs::remove_dir_all(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(Trouble::io(&format!("remove {}", path.display()), &e))
+            }
+            _ => Ok(()),
+        };
+        gone(folder)?;
+        self.admin_at(&[real.join(".git"), folder.join(".git")]).map_or(Ok(()), |admin| gone(&admin))
     }
 
     /// The commit from which a task starts.
@@ -225,11 +238,16 @@ impl Trees {
     fn admin(&self, folder: &Path) -> Option<PathBuf> {
         let wanted = folder.join(".git");
         let wanted = folder.canonicalize().map_or(wanted, |real| real.join(".git"));
+        self.admin_at(&[wanted, folder.join(".git")])
+    }
+
+    /// The one of git's own folders that belongs to one of these places.
+    fn admin_at(&self, places: &[PathBuf]) -> Option<PathBuf> {
         let entries = std::fs::read_dir(self.repository.path.join("worktrees")).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).find(|admin| {
             let gitdir = std::fs::read_to_string(admin.join("gitdir")).unwrap_or_default();
             let named = Path::new(gitdir.trim_end());
-            named == wanted || named == folder.join(".git")
+            places.iter().any(|place| place == named)
         })
     }
 
@@ -318,14 +336,18 @@ impl Trees {
 
     fn set(&self, git: &Git, branch: &str, tip: &str, old: Option<&str>) -> Result<(), Trouble> {
         let name = format!("refs/heads/{branch}");
-        // A killed git leaves its lock behind; branches of this run are nobody else's.
-        let _ = std::fs::remove_file(self.repository.path.join(format!("{name}.lock")));
+        self.unlock(branch);
         let old = old.unwrap_or("0000000000000000000000000000000000000000");
         let old = if old.bytes().all(|b| b == b'0') { "0".repeat(tip.len()) } else { old.to_owned() };
         git.call(&["update-ref", "-m", "raddle: what the attempt left", &name, tip, &old])
             .repository(&self.repository.path)
             .run()
             .map(|_| ())
+    }
+
+    /// A killed git leaves its lock on a branch behind; branches of this run are nobody else's.
+    fn unlock(&self, branch: &str) {
+        let _ = std::fs::remove_file(self.repository.path.join(format!("refs/heads/{branch}.lock")));
     }
 
     /// Why a tree cannot go although everything in it is committed: repositories inside it are not.
@@ -348,7 +370,11 @@ impl Trees {
 
     /// Commits what attempts of an engine that died have left. Nothing of that engine is alive.
     pub fn commit_leftovers(&self) -> Vec<Leftover> {
-        let open = records(&self.run_dir).into_iter().filter(|record| record.tip.is_none());
+        let (closed, open): (Vec<_>, Vec<_>) = records(&self.run_dir).into_iter().partition(|r| r.tip.is_some());
+        // Committed, and perhaps not yet removed when that engine died: the branch would count as checked out for ever.
+        for record in closed.iter().filter(|record| record.left.is_none()) {
+            let _ = self.take_away(&record.folder);
+        }
         let seal = |record: Record| Leftover {
             result: match record.complete {
                 true => self.seal(&record, "left when its engine died"),
@@ -358,7 +384,7 @@ impl Trees {
             task: record.task,
             branch: record.branch,
         };
-        open.map(seal).collect()
+        open.into_iter().map(seal).collect()
     }
 }
 
