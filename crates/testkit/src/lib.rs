@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod dag;
+pub mod faults;
 pub mod noop;
 pub mod script;
 pub mod sim;

@@ -8,6 +8,7 @@ pub mod steps;
 use std::path::{Path, PathBuf};
 
 /// A folder of its own under the temporary folder, removed at the end.
+#[derive(Debug)]
 pub struct Scratch(PathBuf);
 
 impl Scratch {
