@@ -11,7 +11,7 @@ use crate::args::{Cli, Command, ExecutorsAction, PermAction};
 use crate::exit::Exit;
 use crate::problem::Problem;
 use crate::terminal::{self, Colour};
-use crate::{args, cost, doctor, executors, permissions, plan, run, validate};
+use crate::{args, cost, doctor, executors, permissions, plan, run, sim, validate};
 
 /// Parses, dispatches, and tells what went wrong.
 pub fn main(argv: Vec<OsString>) -> Exit {
@@ -70,6 +70,7 @@ fn dispatch(command: Command, colour: Colour) -> Result<Exit, Problem> {
         Command::Mcp(_) => Err(unbuilt("mcp", "serves the commands as an MCP server")),
         Command::Plan(args) => plan::plan(&args.shape.understood()?, args.json, colour, &run::history::Earlier),
         Command::Validate(args) => validate::validate(args, colour),
+        Command::Sim(args) => sim::sim(&args, colour),
         Command::Schema(args) => schema(args.path.as_deref()),
     }
 }

@@ -19,6 +19,7 @@ mod programs;
 mod project;
 mod report;
 mod run;
+mod sim;
 mod source;
 mod terminal;
 mod validate;

@@ -21,7 +21,10 @@ pub(crate) const WORKFLOW: &[&str] = &[
     "edges",
     "outputs",
     "on_failure",
+    "invariants",
 ];
+/// One of `invariants:`.
+pub(crate) const INVARIANT: &[&str] = &["name", "expr"];
 /// `defaults:`.
 pub(crate) const DEFAULTS: &[&str] = &["timeout", "retry", "model", "executor", "isolation"];
 /// `limits:`.

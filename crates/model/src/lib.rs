@@ -9,6 +9,7 @@ pub mod diagnostic;
 mod graph;
 mod hash;
 pub mod inputs;
+pub mod invariants;
 mod keys;
 mod lint;
 pub mod mcp_server;

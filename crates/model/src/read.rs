@@ -5,6 +5,7 @@ mod conversations;
 mod edges;
 mod fields;
 mod header;
+mod invariants;
 mod kinds;
 mod permissions;
 mod resources;
@@ -130,6 +131,7 @@ impl<'c> Reading<'c, '_> {
         let levels = self.graph(&mut drafts);
         self.conversations(&drafts, &mut tasks);
         let outputs = self.outputs(root, &names);
+        let invariants = invariants::read(root, &names, self);
         if self.sink.errors() > 0 || tasks.iter().any(Option::is_none) {
             return None;
         }
@@ -140,7 +142,7 @@ impl<'c> Reading<'c, '_> {
             task.depends_on = draft.dependencies.iter().map(edge).collect();
             task.level = level;
         }
-        Some(assemble(entries, header, tasks, outputs, source_name))
+        Some(Workflow { invariants, ..assemble(entries, header, tasks, outputs, source_name) })
     }
 
     fn task_list<'n, 't>(&mut self, root: &'n Node<'t>) -> Option<&'n [Node<'t>]> {
@@ -390,6 +392,7 @@ fn assemble(
         permissions: header.permissions,
         tasks,
         outputs,
+        invariants: Vec::new(),
     }
 }
 

@@ -161,6 +161,10 @@ fn workflow() -> Value {
             "type": words("hard (the default) blocks on failure, soft only waits", &["hard", "soft"]),
         })), &["from", "to"])),
         "outputs": {"type": "object", "description": "The result; by default the outputs of all sink tasks"},
+        "invariants": {"type": "array", "description": "what must be true in the end of every run; `raddle sim` checks it", "items": {"anyOf": [
+            text("a CEL expression over the final states"),
+            required(object(json!({"name": text("the expression by default"), "expr": text("a CEL expression over the final states")})), &["expr"]),
+        ]}},
         "on_failure": words("continue by default", &["continue", "compensate"]),
     })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::invariants::Invariant;
 use crate::mcp_server::{AgentTool, McpServer};
 use crate::money::Money;
 use crate::permissions::{Permissions, ToolRule};
@@ -45,6 +46,8 @@ pub struct Workflow {
     pub tasks: Vec<Task>,
     /// `outputs:`; `None` means the outputs of all sink tasks, by id.
     pub outputs: Option<Vec<(String, Template)>>,
+    /// `invariants:`; what simulations check.
+    pub invariants: Vec<Invariant>,
 }
 
 /// One parameter of `inputs:`.

@@ -3,6 +3,7 @@
 mod inspect;
 mod run;
 mod shape;
+mod sim;
 mod worktrees;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 pub use inspect::*;
 pub use run::*;
 pub use shape::*;
+pub use sim::*;
 pub use worktrees::*;
 
 /// Runs DAGs of AI-agent work: agent CLIs, MCP tools, sandboxed TypeScript and shell, durably.
@@ -48,6 +50,9 @@ pub enum Command {
         after_help = "Examples:\n  raddle validate workflow.yaml\n  raddle validate flows/*.yaml --strict --json"
     )]
     Validate(ValidateArgs),
+    /// Live through thousands of simulated runs of a workflow with failures, crashes and careless people.
+    #[command(after_help = SIM_EXAMPLES)]
+    Sim(SimArgs),
     /// List runs.
     #[command(after_help = "Examples:\n  raddle ps\n  raddle ps --json")]
     Ps(PsArgs),
@@ -120,6 +125,8 @@ pub enum Command {
     #[command(after_help = "Examples:\n  raddle completions bash > /etc/bash_completion.d/raddle")]
     Completions(CompletionsArgs),
 }
+
+use sim::SIM_EXAMPLES;
 
 const RUN_EXAMPLES: &str = "Examples:\n  raddle run workflow.yaml --input repo=. --json\n  \
     raddle run workflow.yaml sequential parallelism=low\n  raddle run --dry-run\n  cat flow.yaml | raddle run -\n  \

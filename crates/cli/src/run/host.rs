@@ -32,7 +32,7 @@ use super::look::{declared_outputs, print_json};
 use super::performer::{Performer, SystemClock, worker_argv};
 use super::reporter::Reporter;
 use super::store::{self, engine_problem, journal_problem};
-use super::{branches, document, history, servers, unmet};
+use super::{branches, document, gates, history, servers, unmet};
 use crate::args::ReportArgs;
 use crate::display::event::Scene;
 use crate::exit::Exit;
@@ -169,22 +169,12 @@ impl Launch {
     }
 
     fn admission(&self) -> Admission {
-        let mut admission = Admission::new(self.admission_caps(), self.mode() == ExecutionMode::Adaptive);
-        admission.declare(unmet::declared(&self.workflow, &self.project));
-        branches::also(admission, &self.workflow, &self.caps)
+        gates::admission(&self.workflow, &self.caps, &self.project)
     }
 
     /// One cap per pool, in the order of the pools.
     fn admission_caps(&self) -> Vec<Cap> {
-        let cap = |of: &'static str, cap: &caps::Cap| Cap { value: cap.value, bound_by: cap.bound_by.to_owned(), of };
-        if self.mode() == ExecutionMode::Sequential {
-            return vec![Cap { value: 1, bound_by: "execution_mode sequential".into(), of: "tasks" }];
-        }
-        vec![
-            cap("agent tasks", &self.caps.agent),
-            cap("shell and code tasks", &self.caps.local),
-            cap("tool tasks", &self.caps.tool),
-        ]
+        gates::by_pool(self.mode(), &self.caps)
     }
 
     /// The same for whoever reads the run later.

@@ -6,6 +6,7 @@ mod budget;
 mod closing;
 mod document;
 mod events;
+pub mod gates;
 pub mod history;
 mod host;
 mod logs;
@@ -32,7 +33,7 @@ use crate::terminal;
 pub use logs::logs;
 pub use look::{checkpoint, gc, ps, show, trace, watch, why};
 pub use resume::{resume, retry, skip};
-pub use start::run;
+pub use start::{inputs, run};
 pub use stop::stop;
 pub use worktrees::worktrees;
 

@@ -1,6 +1,6 @@
 //! `raddle run`: from the command line to a launch. It does not know how the engine is hosted.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use raddle_engine::snapshot::RunOptions;
 use raddle_model::inputs::{Given, bind};
@@ -44,7 +44,7 @@ fn prepare(shape: &Shape, args: &RunArgs, colour: Colour) -> Result<Launch, Prob
             return Err(Problem::usage(format!("the workflow has no task `{id}`")));
         }
     }
-    let inputs = inputs(&workflow, args)?;
+    let inputs = inputs(&workflow, args.inputs_file.as_deref(), &args.input)?;
     let work_dir = std::env::current_dir().map_err(|e| Problem::io("find the current folder", &e))?;
     let worktrees = match args.simulate {
         true => None,
@@ -96,12 +96,12 @@ fn optimization_word(mode: raddle_model::workflow::OptimizationMode) -> &'static
 }
 
 /// Values of the workflow's parameters: defaults, then the file, then `--input`. Everything wrong with them is told.
-fn inputs(workflow: &Workflow, args: &RunArgs) -> Result<Map<String, Value>, Problem> {
+pub fn inputs(workflow: &Workflow, file: Option<&Path>, pairs: &[String]) -> Result<Map<String, Value>, Problem> {
     let mut given: Vec<(String, Given)> = Vec::new();
-    if let Some(path) = &args.inputs_file {
+    if let Some(path) = file {
         given.extend(inputs_of_file(path)?.into_iter().map(|(name, value)| (name, Given::Value(value))));
     }
-    for pair in &args.input {
+    for pair in pairs {
         let Some((name, text)) = pair.split_once('=') else {
             return Err(Problem::usage(format!("`--input {pair}` is not NAME=VALUE")));
         };
@@ -114,9 +114,9 @@ fn inputs(workflow: &Workflow, args: &RunArgs) -> Result<Map<String, Value>, Pro
     })
 }
 
-fn inputs_of_file(path: &PathBuf) -> Result<Map<String, Value>, Problem> {
+fn inputs_of_file(path: &Path) -> Result<Map<String, Value>, Problem> {
     let wrong = |what: String| Problem::usage(format!("cannot read inputs from {}: {what}", path.display()));
-    let bytes = source::read_bounded(Path::new(path), INPUTS_LIMIT).map_err(wrong)?;
+    let bytes = source::read_bounded(path, INPUTS_LIMIT).map_err(wrong)?;
     match serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))? {
         Value::Object(values) => Ok(values),
         _ => Err(wrong("it is no JSON object".into())),

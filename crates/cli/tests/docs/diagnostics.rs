@@ -17,6 +17,7 @@ const MEANINGS: &[(&str, &str)] = &[
         "bad-reference",
         "A reference that cannot be resolved: unknown name, no ancestor, bad grammar, or inside a shell script",
     ),
+    ("bad-invariant", "An expression of `invariants:` cannot be read, or asks for what is not there"),
     ("bad-schema", "`output_schema` is no JSON Schema"),
     ("bad-size", "Not a size such as `64MB`"),
     ("bad-tool-name", "Not of the form `server:tool_name`"),

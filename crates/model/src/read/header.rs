@@ -95,7 +95,7 @@ pub(super) fn read(entries: &[Entry<'_>], catalog: &Catalog, sink: &mut Sink<'_>
                     fields::choice(key, node, &[("continue", ())], sink);
                 }
             }
-            "tasks" | "edges" | "outputs" | "permissions" => {}
+            "tasks" | "edges" | "outputs" | "permissions" | "invariants" => {}
             _ if unsupported::key(Place::Workflow, key, entry.key_span, sink) => {}
             _ => keys::unknown(entry, "a workflow", &[keys::WORKFLOW], sink),
         }

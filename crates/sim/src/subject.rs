@@ -1,0 +1,106 @@
+//! What is simulated: a workflow with everything that decides how it runs, made ready once for all seeds. It does not
+//! know seeds.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use raddle_engine::admission::Admission;
+use raddle_engine::fact::Chapter;
+use raddle_engine::snapshot::{RunOptions, Snapshot};
+use raddle_engine::task_program::{Place, TaskProgram};
+use raddle_model::catalog::ModelTable;
+use raddle_model::workflow::{ExecutionMode, Task, TaskKind, Workflow};
+use serde_json::{Map, Value};
+
+use crate::samples::{self, Bring};
+
+/// Where simulated tasks believe to be. Nothing is looked for there.
+const WORK_DIR: &str = "/simulated";
+
+/// A workflow to be simulated, and how.
+#[derive(Debug)]
+pub struct Terms {
+    /// The workflow, with mode and limits of the command line in it.
+    pub workflow: Workflow,
+    /// Values of its parameters.
+    pub inputs: Map<String, Value>,
+    /// Prices.
+    pub models: ModelTable,
+    /// The gates, without a budget.
+    pub admission: Admission,
+    /// Caps by pool, in the order of the pools.
+    pub caps: Vec<u32>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Subject {
+    pub(crate) workflow: Arc<Workflow>,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) admission: Admission,
+    pub(crate) caps: Vec<u32>,
+    pub(crate) brings: Vec<Bring>,
+    inputs: HashMap<String, Value>,
+    models: ModelTable,
+    weights: Vec<u32>,
+    chapter: Chapter,
+    notes: Vec<String>,
+}
+
+impl Subject {
+    /// Makes a workflow ready.
+    pub fn new(terms: Terms) -> Subject {
+        let Terms { mut workflow, inputs, models, admission, caps } = terms;
+        let (brings, notes) = samples::of(&mut workflow);
+        // Without history, so that a seed tells the same story on every machine.
+        let weight =
+            |task: &Task| task.estimate.duration.map_or(1, |d| u32::try_from(d.as_millis()).unwrap_or(u32::MAX));
+        let weights = workflow.tasks.iter().map(weight).collect();
+        let snapshot = Snapshot::of(&workflow, RunOptions { work_dir: WORK_DIR.into(), ..RunOptions::default() });
+        let chapter = Chapter {
+            run: "simulated".into(),
+            workflow: workflow.name.clone(),
+            hash: workflow.hash.clone(),
+            base_dir: WORK_DIR.into(),
+            options: serde_json::to_string(&snapshot).expect("a snapshot is plain data"),
+            ..Chapter::default()
+        };
+        let workflow = Arc::new(workflow);
+        let inputs = inputs.into_iter().collect();
+        Subject { workflow, snapshot, admission, caps, brings, inputs, models, weights, chapter, notes }
+    }
+
+    /// What a person should know of how faithful the simulation is.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    pub(crate) fn task(&self, index: u32) -> &Task {
+        &self.workflow.tasks[index as usize]
+    }
+
+    pub(crate) fn is_metered(&self, index: u32) -> bool {
+        matches!(self.task(index).kind, TaskKind::Agent(_))
+    }
+
+    pub(crate) fn chapter(&self) -> Chapter {
+        self.chapter.clone()
+    }
+
+    pub(crate) fn mode(&self) -> ExecutionMode {
+        self.workflow.mode
+    }
+
+    pub(crate) fn program(&self) -> TaskProgram {
+        let place = Place {
+            run: "simulated".into(),
+            work_dir: WORK_DIR.into(),
+            run_dir: Path::new(WORK_DIR).into(),
+            trace_id: "0".repeat(32),
+            idempotency_salt: String::new(),
+        };
+        let (workflow, inputs) = (Arc::clone(&self.workflow), self.inputs.clone());
+        TaskProgram::new(workflow, inputs, self.models.clone(), place, &self.weights, self.mode(), false)
+    }
+}

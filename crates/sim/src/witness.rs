@@ -1,0 +1,215 @@
+//! Everything that became durable, looked at record by record: does it fold, and does it keep what is promised of every
+//! run? It outlives engines, and does not know how they decide.
+
+use std::sync::Arc;
+
+use raddle_engine::Money;
+use raddle_engine::attempt::Usage;
+use raddle_engine::fact::{Fact, Record};
+use raddle_kernel::{FailureClass, Graph, OnDoubt, Outcome, Phase, Run, Strength, TaskIx};
+
+use crate::subject::Subject;
+use crate::words;
+use crate::world::World;
+
+type Checked = Result<(), (&'static str, String)>;
+
+/// See the module.
+pub(crate) struct Witness {
+    graph: Arc<Graph>,
+    run: Run,
+    seq: u64,
+    /// Ends that were heard of, by task.
+    ends: Vec<u32>,
+    /// Attempts of which nobody knows how far they came, since a person last said something.
+    unknown: Vec<bool>,
+    spent: Spent,
+    /// Failures of a shape that other settlements must not be compared with.
+    pub(crate) asked: bool,
+}
+
+/// What was reported so far, added up in the plainest way.
+#[derive(Default)]
+struct Spent {
+    usd: Money,
+    tokens: u64,
+    agents: u64,
+}
+
+impl Witness {
+    pub(crate) fn new(subject: &Subject) -> Self {
+        use raddle_engine::program::Program as _;
+        let graph = Arc::clone(subject.program().graph());
+        let n = graph.len();
+        Witness {
+            run: Run::new(Arc::clone(&graph)),
+            graph,
+            seq: 0,
+            ends: vec![0; n],
+            unknown: vec![false; n],
+            spent: Spent::default(),
+            asked: false,
+        }
+    }
+
+    /// The fold of everything durable.
+    pub(crate) fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The number of the turn that the task's next attempt is, from 1.
+    pub(crate) fn turn(&self, task: TaskIx) -> u32 {
+        self.ends[task.index()] + 1
+    }
+
+    /// Takes in a record that has just become durable.
+    pub(crate) fn enter(&mut self, world: &World<'_>, record: &Record) -> Checked {
+        if record.seq != self.seq + 1 {
+            return Err(("records have no gaps", format!("record {} comes after {}", record.seq, self.seq)));
+        }
+        self.seq = record.seq;
+        if world.tells()
+            && let Some(words) = words::of(record, world.subject, self)
+        {
+            world.say_at(record.at.0, words);
+        }
+        if matches!(record.fact, Fact::Resumed { .. }) {
+            self.lose_live();
+        }
+        self.before(world.subject, record)?;
+        let said = match record.fact {
+            Fact::Finished { outcome } => Some((outcome, self.run.outcome())),
+            _ => None,
+        };
+        if let Some(event) = record.fact.event() {
+            let illegal = |e| ("records fold", format!("record {}: {e:?}", record.seq));
+            self.run.apply(event).map_err(illegal)?;
+            // Nobody asks for what changed.
+            self.run.drain_touched();
+        }
+        self.run.check().map_err(|what| ("every prefix is sound", what.to_owned()))?;
+        if let Some((said, stands)) = said {
+            self.outcome(said, stands)?;
+        }
+        self.after(record);
+        Ok(())
+    }
+
+    /// The owner is gone: nobody knows how far its attempts came.
+    fn lose_live(&mut self) {
+        for n in 0..self.graph.len() {
+            if self.run.state(TaskIx(n as u32)).phase() == Phase::Running {
+                self.unknown[n] = true;
+            }
+        }
+    }
+
+    /// What must hold of the states in which a record is written.
+    fn before(&self, subject: &Subject, record: &Record) -> Checked {
+        match &record.fact {
+            Fact::AttemptStarted { task, .. } => self.start(subject, *task),
+            Fact::AttemptAbandoned { task, .. } if self.needs_a_word(*task) => {
+                Err(("nothing effectful is repeated unasked", format!("{} goes back to the queue", id(subject, *task))))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn start(&self, subject: &Subject, task: TaskIx) -> Checked {
+        let name = id(subject, task);
+        for (dependency, strength) in self.graph.predecessors(task) {
+            let phase = self.run.state(dependency).phase();
+            let serves = match strength {
+                Strength::Hard => matches!(phase, Phase::Completed | Phase::FailedSafe | Phase::Skipped),
+                Strength::Soft => phase.settled(),
+            };
+            if !serves {
+                let what = format!("{name} starts, and {} is {phase:?}", id(subject, dependency));
+                return Err(("nothing starts before its dependencies", what));
+            }
+        }
+        let lower = |t: &TaskIx| self.graph.level(*t) < self.graph.level(task);
+        let open = |t: &TaskIx| !self.run.state(*t).phase().settled();
+        if self.graph.in_waves()
+            && let Some(other) = (0..self.graph.len() as u32).map(TaskIx).filter(lower).find(open)
+        {
+            let what = format!("{name} starts before {} of a level before", id(subject, other));
+            return Err(("a wave waits for the one before", what));
+        }
+        if self.run.state(task).phase() == Phase::Completed {
+            return Err(("what is completed is never started again", name.to_owned()));
+        }
+        if self.unknown[task.index()] && self.needs_a_word(task) {
+            let what = format!("{name} starts again, and nobody knows how far it came");
+            return Err(("nothing effectful is repeated unasked", what));
+        }
+        let budget = subject.workflow.budget;
+        let Spent { usd, tokens, agents } = &self.spent;
+        let over = budget.usd.is_some_and(|limit| *usd >= limit)
+            || budget.tokens.is_some_and(|limit| *tokens >= limit)
+            || budget.agents.is_some_and(|limit| *agents >= limit);
+        if subject.is_metered(task.0) && over && !self.asked {
+            return Err((
+                "the budget is kept",
+                format!("{name} starts when {usd}, {tokens} tokens, {agents} agents are spent"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn needs_a_word(&self, task: TaskIx) -> bool {
+        self.graph.side_effects(task) && self.graph.on_doubt(task) != OnDoubt::Rerun
+    }
+
+    /// What is said of the whole must follow from the parts.
+    fn outcome(&self, said: Outcome, stands: Outcome) -> Checked {
+        let promise = "the outcome follows from the states";
+        if said == Outcome::BudgetExhausted {
+            return match self.run.live() {
+                0 => Ok(()),
+                n => Err((promise, format!("out of budget while {n} attempts are alive"))),
+            };
+        }
+        if said != stands {
+            return Err((promise, format!("it says {}, the states say {}", said.name(), stands.name())));
+        }
+        let well = |phase| matches!(phase, Phase::Completed | Phase::Skipped);
+        let all_well = (0..self.graph.len() as u32).all(|n| well(self.run.state(TaskIx(n)).phase()));
+        if said == Outcome::Succeeded && !all_well {
+            return Err((promise, "it says succeeded, and not every task is completed or skipped".into()));
+        }
+        Ok(())
+    }
+
+    fn after(&mut self, record: &Record) {
+        match &record.fact {
+            Fact::AttemptStarted { task, .. } => self.unknown[task.index()] = false,
+            Fact::AttemptSucceeded { task, usage, .. } => self.end(*task, usage.as_deref()),
+            Fact::AttemptFailed { task, usage, class, .. } => {
+                self.end(*task, usage.as_deref());
+                if *class == FailureClass::Lost {
+                    self.asked = true;
+                }
+            }
+            Fact::AttemptDoubted { .. } | Fact::Cancelled | Fact::BudgetSet { .. } => self.asked = true,
+            Fact::TaskRetried { task } | Fact::TaskSkipped { task } => {
+                self.unknown[task.index()] = false;
+                self.asked = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, task: TaskIx, usage: Option<&Usage>) {
+        self.ends[task.index()] += 1;
+        let Some(usage) = usage else { return };
+        self.spent.agents += 1;
+        self.spent.usd = self.spent.usd.saturating_add(usage.cost_usd.and_then(Money::from_usd).unwrap_or_default());
+        self.spent.tokens +=
+            usage.input_tokens + usage.output_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
+    }
+}
+
+fn id(subject: &Subject, task: TaskIx) -> &str {
+    &subject.task(task.0).id
+}
