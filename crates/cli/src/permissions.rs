@@ -39,7 +39,7 @@ pub fn explain(args: ExplainArgs, colour: Colour) -> Result<Exit, Problem> {
     if args.json {
         let delegable = task.permissions.delegable().from(&base);
         print(&json!({"task": task.id, "kind": task.kind_name(), "effective": grant, "delegable": delegable,
-                      "enforced": parts}))?;
+                      "enforced": parts, "secrets": task.secrets()}))?;
     } else {
         terminal::print(&told(task, &grant, &parts))?;
     }
@@ -81,6 +81,9 @@ fn told(task: &Task, grant: &Grant, parts: &[Part]) -> String {
             Holder::By(holders) => format!("held by {}", holders.join(", ")),
         };
         text.push_str(&format!("  {:<12}  {}\n", "", harmless(&held)));
+    }
+    if !task.secrets().is_empty() {
+        text.push_str(&format!("  {:<12}{}\n", "secrets", task.secrets().join(", ")));
     }
     text
 }

@@ -12,6 +12,7 @@ pub mod outputs;
 pub mod own_files;
 pub mod ports;
 pub mod program;
+pub mod secrets;
 pub mod select;
 pub mod snapshot;
 pub mod task_program;

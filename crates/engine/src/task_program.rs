@@ -21,6 +21,7 @@ use crate::attempt::{
 use crate::grants;
 use crate::own_files;
 use crate::program::{Context, Program};
+use crate::secrets::Secrets;
 
 /// Agent tasks.
 pub const AGENT: Pool = Pool(0);
@@ -58,6 +59,7 @@ pub struct TaskProgram {
     models_chosen: HashMap<TaskIx, String>,
     /// Nothing is resolved and every output is null.
     simulate: bool,
+    secrets: Arc<Secrets>,
 }
 
 impl TaskProgram {
@@ -84,7 +86,15 @@ impl TaskProgram {
             inputs,
             models,
             place,
+            secrets: Arc::default(),
         }
+    }
+
+    /// With the values that `${secret:NAME}` stands for.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: &Arc<Secrets>) -> Self {
+        self.secrets = Arc::clone(secrets);
+        self
     }
 
     fn task(&self, task: TaskIx) -> &Task {
@@ -366,6 +376,7 @@ struct Values<'a> {
     outputs: HashMap<TaskIx, Option<Value>>,
     states: &'a raddle_kernel::Run,
     inputs: &'a HashMap<String, Value>,
+    secrets: &'a Secrets,
 }
 
 impl<'a> Values<'a> {
@@ -388,7 +399,7 @@ impl<'a> Values<'a> {
             };
             outputs.insert(task, value);
         }
-        Ok(Values { outputs, states: context.run, inputs: &program.inputs })
+        Ok(Values { outputs, states: context.run, inputs: &program.inputs, secrets: &program.secrets })
     }
 }
 
@@ -403,6 +414,10 @@ impl Scope for Values<'_> {
 
     fn input(&self, name: &str) -> Lookup<'_> {
         self.inputs.get(name).map_or(Lookup::Missing, |value| Lookup::Value(Cow::Borrowed(value)))
+    }
+
+    fn secret(&self, name: &str) -> Lookup<'_> {
+        self.secrets.value(name).map_or(Lookup::Missing, |value| Lookup::Value(Cow::Owned(value.into())))
     }
 }
 

@@ -13,6 +13,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Runs a program without input; one that takes longer is killed, which is the error [`ErrorKind::TimedOut`]. Of each
 /// stream the beginning is kept.
 pub fn call(command: &mut Command, patience: Duration) -> Result<Output> {
+    call_for(command, patience, READ_BYTES)
+}
+
+/// The same with at most so many bytes of each stream; they must fit into a pipe.
+pub fn call_for(command: &mut Command, patience: Duration, bytes: u64) -> Result<Output> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let deadline = Instant::now() + patience;
     // The pipes are only read once the program is over, so one that says more than a pipe holds is not brief.
@@ -29,19 +34,19 @@ pub fn call(command: &mut Command, patience: Duration) -> Result<Output> {
     };
     let mut output = Output { status, stdout: Vec::new(), stderr: Vec::new() };
     if let Some(out) = child.stdout.take() {
-        output.stdout = beginning(out)?;
+        output.stdout = beginning(out, bytes)?;
     }
     if let Some(err) = child.stderr.take() {
-        output.stderr = beginning(err)?;
+        output.stderr = beginning(err, bytes)?;
     }
     Ok(output)
 }
 
 /// What is there already; a grandchild that holds the pipe open cannot make anybody wait.
-fn beginning(stream: impl Read + std::os::fd::AsFd) -> Result<Vec<u8>> {
+fn beginning(stream: impl Read + std::os::fd::AsFd, bytes: u64) -> Result<Vec<u8>> {
     rustix::io::ioctl_fionbio(&stream, true)?;
     let mut text = Vec::new();
-    match stream.take(READ_BYTES).read_to_end(&mut text) {
+    match stream.take(bytes).read_to_end(&mut text) {
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
         _ => Ok(text),
     }

@@ -15,6 +15,7 @@ use raddle_engine::attempt::{AttemptKey, AttemptSpec, Ended, Failure, Isolation,
 use raddle_engine::executor::Executor;
 use raddle_engine::own_files::WORKTREE;
 use raddle_engine::ports::Dispatcher;
+use raddle_engine::secrets::Secrets;
 use raddle_engine::{FailureClass, Time};
 
 use crate::agent::Adapters;
@@ -72,6 +73,8 @@ pub struct LocalConfig {
     pub session_cli: String,
     /// Who makes containers, and how.
     pub containers: ContainerConfig,
+    /// What is taken out of everything that is written down or told.
+    pub secrets: Arc<Secrets>,
 }
 
 /// Performs attempts as processes of this machine. Must stay on the thread on which it was made: children die with
@@ -89,6 +92,7 @@ pub struct LocalDispatcher {
     control: Option<Control>,
     registered: Registered,
     session_cli: String,
+    secrets: Arc<Secrets>,
     listen_at: Option<(Instant, PathBuf)>,
 }
 
@@ -163,7 +167,7 @@ impl LocalDispatcher {
             supervisor,
             desk: Desk {
                 attempts: HashMap::new(),
-                servers: Servers::new(config.servers),
+                servers: Servers::new(config.servers, Arc::clone(&config.secrets)),
                 workers: Workers::new(config.worker_argv),
                 sessions: Sessions::default(),
                 code_tools: CodeToolDesk::default(),
@@ -185,6 +189,7 @@ impl LocalDispatcher {
             control: None,
             registered,
             session_cli: if config.session_cli.is_empty() { "claude".to_owned() } else { config.session_cli },
+            secrets: config.secrets,
             listen_at: None,
         })
     }
@@ -282,7 +287,7 @@ impl LocalDispatcher {
         if let Some(known) = self.run_dirs.get(path) {
             return Ok(known.clone());
         }
-        let opened = RunDir::open(path).map_err(|error| {
+        let opened = RunDir::open(path, &self.secrets).map_err(|error| {
             Failure::new(FailureClass::Start, format!("cannot prepare the run's folder {}: {error}", path.display()))
         })?;
         Ok(self.run_dirs.entry(path.clone()).or_insert(Rc::new(opened)).clone())
@@ -392,6 +397,8 @@ impl Dispatcher for LocalDispatcher {
             self.listen_if_due(now);
             self.follow_up(now);
             if !self.desk.reports.is_empty() || until.is_some_and(|until| until <= now) {
+                // Whatever came to light after the streams: files, errors, other threads.
+                self.desk.reports.iter_mut().for_each(|report| self.secrets.clean(report));
                 reports.append(&mut self.desk.reports);
                 return;
             }

@@ -9,6 +9,7 @@ use raddle_engine::FailureClass;
 use raddle_engine::attempt::{
     AgentWork, AttemptKey, AttemptSpec, Ended, Failure, Isolation, Network, ProcessWork, RawOutput, Report, Resources,
 };
+use raddle_engine::secrets::Redactor;
 
 use crate::agent::{self, Adapter, AgentCommand, AgentStream, Slot};
 use crate::confine::{self, Needs, Prepared, packages_of};
@@ -39,6 +40,8 @@ pub(crate) struct ProcessAttempt {
     answer: Answer,
     error: Excerpt,
     logs: [Log; 2],
+    /// What is taken out of stdout and stderr before anybody sees it.
+    redactors: [Redactor; 2],
     /// Files of this attempt in the run's `tmp`, by the ends of their names.
     files: Vec<&'static str>,
     started_at: Instant,
@@ -102,7 +105,8 @@ impl ProcessAttempt {
         if spec.demands.confinement.as_ref().is_some_and(|confinement| confinement.network == Network::None) {
             return Err(Failure::new(FailureClass::Permission, AGENT_OFFLINE));
         }
-        let AgentCommand { mut argv, stdin, mut env, pass_env, files } = adapter.command(work)?;
+        let AgentCommand { mut argv, stdin, mut env, private_env, pass_env, files } = adapter.command(work)?;
+        env.extend(private_env.filled(run_dir.secrets())?);
         argv.extend(adapter.permission_flags(spec.demands.confinement.as_deref()));
         argv.extend(adapter.budget_flags(spec.demands.max_cost));
         if means.runtime.is_some_and(Runtime::is_an_engine) {
@@ -149,6 +153,7 @@ impl ProcessAttempt {
                 spec.demands.confinement.is_some() || spec.demands.isolation == Isolation::Container,
             ),
             stem: spec.file_stem(),
+            redactors: [Redactor::new(run_dir.secrets()), Redactor::new(run_dir.secrets())],
             run_dir,
             held: Held::default(),
             removal: None,
@@ -235,6 +240,10 @@ impl ProcessAttempt {
         }
         let seal = self.held.prepared.as_ref().map(|prepared| &prepared.seal);
         let argv = inside.as_deref().unwrap_or(argv);
+        if let Some(name) = argv.iter().find_map(|argument| self.run_dir.secrets().found_in(argument)) {
+            let why = format!("the secret {name} would be an argument of a command, which everybody here can read");
+            return Err(Failure::new(FailureClass::Permission, why));
+        }
         let launch = Launch { argv, environment: means.block, cwd: &spec.cwd, input, seal };
         // The path is this attempt's alone, so whoever has it in its environment descends from it.
         let marker = format!("RADDLE_OUTPUT={output}");
@@ -266,6 +275,17 @@ impl ProcessAttempt {
         self.heard_at = now;
         self.speaks |= stream == Stream::Output;
         let arranged = self.line.is_some();
+        let bytes = &*self.redactors[usize::from(stream == Stream::Error)].push(bytes);
+        let too_much = self.take(stream, bytes);
+        let show = !arranged && self.line.is_some();
+        Heard { too_much, show_at: show.then(|| now.max(self.shown_at + SHOW_EVERY)) }
+    }
+
+    /// Takes what may be seen of it; true when that is too much.
+    fn take(&mut self, stream: Stream, bytes: &[u8]) -> bool {
+        if bytes.is_empty() {
+            return false;
+        }
         let (mut too_much, log, suffix) = (false, usize::from(stream == Stream::Error), ["out", "err"]);
         let line = match (&mut self.answer, stream) {
             (Answer::Agent(reader), Stream::Output) => reader.feed(bytes),
@@ -281,8 +301,19 @@ impl ProcessAttempt {
         };
         self.logs[log].push(bytes, || self.run_dir.log(&self.stem, suffix[log]));
         self.line = line.or(self.line.take());
-        let show = !arranged && self.line.is_some();
-        Heard { too_much, show_at: show.then(|| now.max(self.shown_at + SHOW_EVERY)) }
+        too_much
+    }
+
+    /// Both streams have ended.
+    fn take_rest(&mut self) {
+        let [output, error] = self.redactors.each_mut().map(Redactor::finish);
+        if let Answer::Shell(capture) = &mut self.answer {
+            capture.push_rest(&output);
+            self.logs[0].push(&output, || self.run_dir.log(&self.stem, "out"));
+        } else {
+            self.take(Stream::Output, &output);
+        }
+        self.take(Stream::Error, &error);
     }
 
     /// The line to be shown now.
@@ -309,6 +340,7 @@ impl ProcessAttempt {
 
     /// Judges the end, removes the attempt's files, and reports.
     pub(crate) fn conclude(mut self, exit: Exit, cut: Option<Cut>, reports: &mut Vec<Report>) {
+        self.take_rest();
         let denied = self.held.prepared.as_ref().map(Prepared::appeared).unwrap_or_default();
         let out_of_memory = self.held.group.as_ref().and_then(Group::ran_out_of_memory);
         let answer = std::mem::replace(&mut self.answer, Answer::Shell(Capture::default()));

@@ -7,7 +7,9 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use raddle_engine::secrets::Secrets;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 
@@ -37,30 +39,47 @@ pub(crate) struct RunDir {
     tmp_fd: OwnedFd,
     /// Where small files go instead of `tmp`.
     scratch: Option<String>,
+    /// The scratch folder, opened, where what tasks write must not come to rest on a disk before it was looked at.
+    scratch_fd: Option<OwnedFd>,
+    secrets: Arc<Secrets>,
 }
 
 impl RunDir {
     /// Makes the folders and removes what attempts of an engine that died have left.
-    pub(crate) fn open(run_dir: &Path) -> std::io::Result<Self> {
+    pub(crate) fn open(run_dir: &Path, secrets: &Arc<Secrets>) -> std::io::Result<Self> {
         let tmp = run_dir.join("tmp");
         container::remove_left(run_dir);
         match make(&tmp) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                for entry in std::fs::read_dir(&tmp)?.flatten() {
-                    remove(&entry.path());
-                }
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => empty(&tmp)?,
             made => made?,
         }
-        let tmp_fd = rustix::fs::open(&tmp, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let tmp_fd = rustix::fs::open(&tmp, folder, Mode::empty())?;
         // Environment entries are text; a folder whose name is none is refused rather than misspelt.
         let tmp = tmp.into_os_string().into_string().map_err(|name: OsString| {
             std::io::Error::new(std::io::ErrorKind::InvalidInput, format!("the folder's name is no UTF-8: {name:?}"))
         })?;
         let scratch = scratch::open(run_dir).and_then(|path| path.into_os_string().into_string().ok());
-        let opened = RunDir { path: run_dir.to_owned(), logs: run_dir.join("logs"), tmp, tmp_fd, scratch };
+        let scratch_fd = match scratch.as_deref().filter(|_| !secrets.is_empty()) {
+            Some(scratch) => Some(rustix::fs::open(scratch, folder, Mode::empty())?),
+            None => None,
+        };
+        let opened = RunDir {
+            path: run_dir.to_owned(),
+            logs: run_dir.join("logs"),
+            tmp,
+            tmp_fd,
+            scratch,
+            scratch_fd,
+            secrets: Arc::clone(secrets),
+        };
         write_new(Path::new(&opened.no_deps()), b"{}")?;
         Ok(opened)
+    }
+
+    /// What must not be written into any file here.
+    pub(crate) fn secrets(&self) -> &Arc<Secrets> {
+        &self.secrets
     }
 
     /// `logs/STEM.SUFFIX`.
@@ -126,14 +145,28 @@ impl RunDir {
 
     /// The whole path of that name.
     pub(crate) fn output_path(&self, name: &str) -> String {
-        format!("{}/{name}", self.tmp)
+        let folder = match self.in_scratch(name) {
+            Some(_) => self.scratch.as_ref().expect("what is opened has a name"),
+            None => &self.tmp,
+        };
+        format!("{folder}/{name}")
+    }
+
+    /// The memory-backed folder, if an output of that name goes there: not out of an attempt's own folder, which is all
+    /// that a confined process can write to.
+    fn in_scratch(&self, name: &str) -> Option<&OwnedFd> {
+        self.scratch_fd.as_ref().filter(|_| !name.contains('/'))
+    }
+
+    fn output_folder(&self, name: &str) -> &OwnedFd {
+        self.in_scratch(name).unwrap_or(&self.tmp_fd)
     }
 
     /// Takes the file that `$RADDLE_OUTPUT` names, if the child made one: valid JSON text, or what is wrong with it.
     pub(crate) fn take_output(&self, name: &str) -> Option<Result<String, String>> {
         // Neither a link nor a FIFO is followed or waited for; the file is the child's, hence not to be trusted.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let opened = openat(&self.tmp_fd, name, flags, Mode::empty());
+        let opened = openat(self.output_folder(name), name, flags, Mode::empty());
         if let Err(Errno::NOENT) = opened {
             return None;
         }
@@ -148,7 +181,7 @@ impl RunDir {
 
     /// Removes the output file whatever it is.
     pub(crate) fn drop_output(&self, name: &str) {
-        let removed = unlinkat(&self.tmp_fd, name, AtFlags::empty());
+        let removed = unlinkat(self.output_folder(name), name, AtFlags::empty());
         if let Err(Errno::ISDIR | Errno::PERM) = removed {
             remove(Path::new(&self.output_path(name)));
         }
@@ -162,6 +195,17 @@ impl Drop for RunDir {
             scratch::remove(&self.path);
         }
     }
+}
+
+/// Removes what an engine that is dead has left for its attempts; what they wrote may hold anything.
+pub(crate) fn remove_left(run_dir: &Path) {
+    // A run that never had an attempt has no such folder.
+    let _ = empty(&run_dir.join("tmp"));
+}
+
+fn empty(folder: &Path) -> std::io::Result<()> {
+    std::fs::read_dir(folder)?.flatten().for_each(|entry| remove(&entry.path()));
+    Ok(())
 }
 
 fn make(folder: &Path) -> std::io::Result<()> {
@@ -211,7 +255,7 @@ mod tests {
     #[test]
     fn an_output_file_is_taken_once_and_never_trusted() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunDir::open(folder.path()).unwrap();
+        let run = RunDir::open(folder.path(), &Arc::default()).unwrap();
         assert_eq!(run.take_output("a.1"), None);
         let put = |text: &[u8]| std::fs::write(run.output_path("a.1"), text).unwrap();
         put(b" {\"n\": [1]}\n");
@@ -234,9 +278,9 @@ mod tests {
     #[test]
     fn what_a_dead_engine_left_is_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunDir::open(folder.path()).unwrap();
+        let run = RunDir::open(folder.path(), &Arc::default()).unwrap();
         let path = run.put_file("a.1", ".deps.json", b"{}").unwrap();
-        let run = RunDir::open(folder.path()).unwrap();
+        let run = RunDir::open(folder.path(), &Arc::default()).unwrap();
         assert!(!Path::new(&path).exists());
         assert_eq!(std::fs::read_to_string(run.no_deps()).unwrap(), "{}");
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use raddle_engine::FailureClass;
 use raddle_engine::attempt::{AgentWork, AttemptKey, AttemptSpec, Failure, Report, Resources};
+use raddle_engine::secrets::{Redactor, Secrets};
 
 use crate::agent::{Adapter, AgentCommand};
 use crate::environment::{Block, Environment};
@@ -67,6 +68,8 @@ struct Session {
     child: Option<ChildId>,
     grant: Grant,
     lines: Lines,
+    /// What is taken out of stdout and stderr.
+    redactors: [Redactor; 2],
     error: Excerpt,
     state: State,
     served: u32,
@@ -97,7 +100,7 @@ impl Sessions {
             return false;
         };
         let prompt = String::from_utf8_lossy(&command.stdin).into_owned();
-        let grant = grant(command, spec, false);
+        let Ok(grant) = grant(command, spec, false, dir.secrets()) else { return false };
         let member = Member::new(spec, dir, prompt, adapter.start_limit());
         self.waiting.push(Waiting { grant, member });
         true
@@ -117,7 +120,7 @@ impl Sessions {
             return Err(Failure::new(FailureClass::Start, told));
         };
         let member = Member::new(spec, dir, hosting::prompt_of(work), adapter.start_limit());
-        self.waiting.push(Waiting { grant: grant(command?, spec, true), member });
+        self.waiting.push(Waiting { grant: grant(command?, spec, true, dir.secrets())?, member });
         Ok(())
     }
 
@@ -129,6 +132,7 @@ impl Sessions {
     /// Takes what a process said.
     pub(crate) fn hear(&mut self, index: u32, stream: Stream, bytes: &[u8], reports: &mut Vec<Report>) {
         let session = &mut self.open[index as usize];
+        let bytes = &*session.redactors[usize::from(stream != Stream::Output)].push(bytes);
         if stream != Stream::Output {
             session.error.push(bytes);
             return;
@@ -339,6 +343,7 @@ impl Sessions {
             child: Some(child),
             grant: grant.clone(),
             lines: Lines::new(MAX_LINE_BYTES),
+            redactors: [Redactor::new(first.secrets()), Redactor::new(first.secrets())],
             error: Excerpt::default(),
             state: State::Free,
             served: 0,
@@ -394,13 +399,14 @@ impl Session {
 }
 
 /// What belongs to one attempt alone is left out: a process that outlives it must not show it to the next.
-fn grant(command: AgentCommand, spec: &AttemptSpec, hosting: bool) -> Grant {
+fn grant(command: AgentCommand, spec: &AttemptSpec, hosting: bool, secrets: &Secrets) -> Result<Grant, Failure> {
     let lasting = spec.env.iter().filter(|(name, _)| !name.starts_with("RADDLE_") && name != "TRACEPARENT");
-    Grant {
+    let private = command.private_env.filled(secrets)?;
+    Ok(Grant {
         argv: command.argv,
-        env: command.env.into_iter().chain(lasting.cloned()).collect(),
+        env: command.env.into_iter().chain(private).chain(lasting.cloned()).collect(),
         pass_env: command.pass_env,
         cwd: spec.cwd.clone(),
         hosting,
-    }
+    })
 }

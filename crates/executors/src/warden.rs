@@ -30,7 +30,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_op
 use crate::container;
 use crate::machine::{ASK_TO_END, is_ignored};
 use crate::process::{Process, descendants};
-use crate::scratch;
+use crate::{rundir, scratch};
 
 /// How long killed processes are waited for. Only one that hangs in the kernel takes longer.
 const LAST_WAIT: Duration = Duration::from_secs(10);
@@ -69,8 +69,8 @@ pub struct Leash {
 
 impl Leash {
     /// Has the warden lock that folder of a run (or a file, made when it is not there) until everything that descends
-    /// from this engine is gone, so that [`wait_gone`] can wait for that. What the run has left in memory is removed
-    /// then.
+    /// from this engine is gone, so that [`wait_gone`] can wait for that. What the run has left in memory, and
+    /// of files of attempts, is removed then.
     pub fn hold(&self, path: &Path) -> io::Result<()> {
         self.socket.send(path.as_os_str().as_bytes())?;
         let mut answer = [0; 4];
@@ -192,6 +192,7 @@ fn guard(front: Option<(Pid, OwnedFd)>, report: Option<File>, mask: &Mask) -> io
             for (path, _) in &held {
                 scratch::remove(path);
                 container::remove_left(path);
+                rundir::remove_left(path);
             }
             // The locks go with the process.
             leave(code.unwrap_or(SIGNALLED));

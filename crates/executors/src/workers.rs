@@ -378,6 +378,7 @@ impl Worker {
     fn finish(&mut self, result: Result<RawOutput, Failure>, log: &str, reports: &mut Vec<Report>) {
         let Some(call) = self.call.take() else { return };
         if !log.is_empty() {
+            let log = call.run_dir.secrets().redact(log);
             Log::Silent.push(log.as_bytes(), || call.run_dir.log(&call.stem, "out"));
         }
         reports.push(match call.killed.clone() {

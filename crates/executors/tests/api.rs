@@ -90,7 +90,8 @@ fn anthropic_says(text: &str) -> Say {
 
 /// One provider of that kind, called `p`, whose key is in a variable that every test process has.
 fn config(kind: Kind, url: &str) -> ApiConfig {
-    let provider = ProviderConfig { kind, base_url: url.to_owned(), key_env: Some("CARGO_PKG_NAME".to_owned()) };
+    let provider =
+        ProviderConfig { kind, base_url: url.to_owned(), key_env: Some("CARGO_PKG_NAME".to_owned()), key_secret: None };
     let mut config = ApiConfig::default();
     config.providers.insert("p".to_owned(), provider);
     config
@@ -220,7 +221,8 @@ fn a_limit_or_an_outage_passes_the_question_on() {
     let mut config = config(Kind::Anthropic, &provider.url);
     // Nobody listens at this address.
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let closed = ProviderConfig { kind: Kind::OpenAi, base_url: format!("http://{nobody}"), key_env: None };
+    let closed =
+        ProviderConfig { kind: Kind::OpenAi, base_url: format!("http://{nobody}"), key_env: None, key_secret: None };
     config.providers.insert("closed".to_owned(), closed);
     config.fallback = vec!["closed/x".to_owned(), "p/second".to_owned()];
     let mut bench = Bench::new();

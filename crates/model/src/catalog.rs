@@ -1,7 +1,7 @@
 //! What a workflow may name that is not in its own file: agents, skills, MCP servers, models, agent CLIs and the
 //! effective configuration. Pure data; whoever fills it reads the files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::mcp_server::{AgentTool, McpServer};
 use crate::money::Money;
@@ -19,6 +19,8 @@ pub struct Catalog {
     pub clis: Vec<String>,
     /// Executors of agent tasks beyond the built-in ones.
     pub executors: Vec<String>,
+    /// Names of the secrets that the configuration says where to get.
+    pub secrets: BTreeSet<String>,
     /// Prices and tiers, built-in and configured.
     pub models: ModelTable,
     /// Effective `[dag_execution]` and executor pools.

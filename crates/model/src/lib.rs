@@ -21,6 +21,7 @@ pub mod read;
 mod references;
 pub mod router;
 pub mod schema;
+pub mod secret;
 pub mod syntax;
 pub mod template;
 mod unsupported;

@@ -75,6 +75,9 @@ pub struct PlannedTask<'w> {
     /// What it may use; left out where nothing is limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<&'w Grant>,
+    /// Names of the secrets that it gets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<&'w str>,
 }
 
 /// A dependency in the plan document.
@@ -195,6 +198,7 @@ fn planned<'w>(
         slack_ms: path.is_timed.then_some(path.slack[n]),
         critical: path.slack[n] == 0,
         permissions: Some(task.permissions.usable()).filter(|grant| **grant != Grant::default()),
+        secrets: task.secrets(),
     }
 }
 

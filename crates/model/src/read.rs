@@ -10,6 +10,7 @@ mod kinds;
 mod permissions;
 mod resources;
 mod retry;
+mod secrets;
 mod servers;
 mod task;
 
@@ -95,6 +96,7 @@ impl<'c> Reading<'c, '_> {
             self.sink.error("bad-type", root.span, message).help("begin with `tasks:` and a list of tasks");
             return None;
         };
+        secrets::check(entries, self);
         let header = header::read(entries, self.catalog, &mut self.sink);
         let nodes = self.task_list(root)?;
         let ids = self.ids(nodes);

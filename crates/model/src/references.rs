@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::diagnostic::{Sink, quoted};
+use crate::secret::{self, Part};
 use crate::syntax::{Data, Node, Span, json_prefix};
 use crate::template::{Piece, Reference, Source, Step, Template};
 use crate::workflow::TaskIndex;
@@ -91,6 +92,38 @@ pub(crate) fn text_template(
         },
         _ => Template::Text(resolved),
     }
+}
+
+/// The same for a value in which secrets may be named: nobody but a child of its own ever sees it.
+pub(crate) fn private_template(
+    text: &str,
+    span: Span,
+    names: &Names<'_>,
+    uses: &mut Vec<Use>,
+    sink: &mut Sink<'_>,
+) -> Template {
+    let parts = secret::parts(text);
+    if parts.iter().all(|part| matches!(part, Part::Text(part) if part.len() == text.len())) {
+        return text_template(text, span, names, uses, sink);
+    }
+    let mut pieces = Vec::with_capacity(parts.len());
+    for part in parts {
+        match part {
+            Part::Secret(name) => pieces.push(Piece::Reference(Reference {
+                source: Source::Secret(name.to_owned()),
+                path: Vec::new(),
+                default: None,
+                text: format!("${{secret:{name}}}"),
+            })),
+            Part::Text(text) => match text_template(text, span, names, uses, sink) {
+                Template::Whole(reference) => pieces.push(Piece::Reference(reference)),
+                Template::Text(more) => pieces.extend(more),
+                Template::Literal(value) => pieces.extend(value.as_str().map(|text| Piece::Text(text.to_owned()))),
+                Template::List(_) | Template::Object(_) => unreachable!("a text has no parts of that kind"),
+            },
+        }
+    }
+    Template::Text(pieces)
 }
 
 /// Whether a text holds a reference; for places where none is allowed.

@@ -50,6 +50,8 @@ pub enum Source {
     Output(TaskIndex),
     /// A workflow parameter.
     Input(String),
+    /// A secret, by its name; only in values that become environment variables of a child.
+    Secret(String),
 }
 
 /// One step of a path.
@@ -78,6 +80,23 @@ pub trait Scope {
     fn output(&self, task: TaskIndex) -> Lookup<'_>;
     /// Value of a workflow parameter.
     fn input(&self, name: &str) -> Lookup<'_>;
+    /// Value of a secret; most places have none.
+    fn secret(&self, _name: &str) -> Lookup<'_> {
+        Lookup::Missing
+    }
+}
+
+/// The secrets that templates are made of, each once.
+pub fn secret_names<'t>(templates: impl Iterator<Item = &'t Template>) -> Vec<&'t str> {
+    let mut names: Vec<&str> = Vec::new();
+    for reference in templates.flat_map(Template::references) {
+        if let Source::Secret(name) = &reference.source
+            && !names.contains(&name.as_str())
+        {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// Why a template could not be resolved; the task fails with class `input`.
@@ -181,6 +200,7 @@ impl Reference {
         let root = match &self.source {
             Source::Output(task) => scope.output(*task),
             Source::Input(name) => scope.input(name),
+            Source::Secret(name) => scope.secret(name),
         };
         let found = match root {
             Lookup::Value(Cow::Borrowed(value)) => self.walk(value).map(Cow::Borrowed),

@@ -401,6 +401,11 @@ pub struct Resources {
 }
 
 impl Task {
+    /// The names of the secrets in its `env:`, each once.
+    pub fn secrets(&self) -> Vec<&str> {
+        crate::template::secret_names(self.env.iter().map(|(_, value)| value))
+    }
+
     /// `agent`, `tool`, `code` or `shell`.
     pub fn kind_name(&self) -> &'static str {
         match self.kind {

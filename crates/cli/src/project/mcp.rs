@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use raddle_engine::secrets::Secrets;
 use raddle_model::mcp_server::{Elicitation, McpReach, McpServer, check_url};
+use raddle_model::secret::{self, Part};
 use serde::Deserialize;
 
 use crate::source::read_bounded;
@@ -79,7 +81,7 @@ fn server(
             let url = fill(url)?;
             check_url(&url)?;
             // Filled in when the server is used; that they can be is looked at here.
-            server.headers.values().try_for_each(|value| fill(value).map(drop))?;
+            server.headers.values().try_for_each(|value| parts(value, variable).map(drop))?;
             McpReach::Url { url, headers: server.headers }
         }
         (None | Some("stdio"), Some(command), None) => {
@@ -89,7 +91,11 @@ fn server(
             McpReach::Command {
                 command: fill(command)?,
                 args: server.args.iter().map(|arg| fill(arg)).collect::<Result<_, _>>()?,
-                env: server.env.iter().map(|(k, v)| Ok((k.clone(), fill(v)?))).collect::<Result<_, String>>()?,
+                env: server
+                    .env
+                    .iter()
+                    .map(|(name, value)| Ok((name.clone(), written(parts(value, variable)?))))
+                    .collect::<Result<_, String>>()?,
                 cwd: Some(cwd.display().to_string()),
             }
         }
@@ -102,14 +108,50 @@ fn server(
     Ok(McpServer { reach, max_concurrent: server.max_concurrent, elicitation })
 }
 
-/// What a header's value stands for: `${NAME}` and `${NAME:-default}` are replaced from the environment, once. The one
-/// place through which values go that may be secret; errors never hold them.
-pub fn header_value(text: &str) -> Result<String, String> {
-    let value = filled(text, &|name| std::env::var(name).ok())?;
+/// What a header's value stands for: `${secret:NAME}`, `${NAME}` and `${NAME:-default}` are replaced, once. Errors never
+/// hold values.
+pub fn header_value(text: &str, secrets: &Secrets) -> Result<String, String> {
+    let mut value = String::new();
+    for part in parts(text, &|name| std::env::var(name).ok())? {
+        match part {
+            Piece::Plain(text) => value.push_str(&text),
+            Piece::Secret(name) => value.push_str(secrets.value(name).ok_or_else(|| undeclared(name))?),
+        }
+    }
     if value.bytes().any(|byte| byte != b'\t' && !(0x20..0x7f).contains(&byte)) {
         return Err("its value holds a character that no header can carry (a line's end?)".to_owned());
     }
     Ok(value)
+}
+
+/// What a secret without a value is told as.
+fn undeclared(name: &str) -> String {
+    format!("the secret {name} is not there; declare it by `[secrets.{name}]` in raddle.toml")
+}
+
+/// A part of a value in which variables are replaced already.
+enum Piece<'t> {
+    Plain(String),
+    Secret(&'t str),
+}
+
+fn parts<'t>(text: &'t str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Piece<'t>>, String> {
+    let piece = |part: Part<'t>| match part {
+        Part::Secret(name) => Ok(Piece::Secret(name)),
+        // An escaped reference is text, not a variable.
+        Part::Text(text) if secret::names(text).next().is_some() => Ok(Piece::Plain(text.to_owned())),
+        Part::Text(text) => filled(text, variable).map(Piece::Plain),
+    };
+    secret::parts(text).into_iter().map(piece).collect()
+}
+
+/// The same as a text in which only secrets are left to be replaced: what came from a variable names none.
+fn written(parts: Vec<Piece<'_>>) -> String {
+    let text = |part| match part {
+        Piece::Plain(text) => secret::escaped(&text),
+        Piece::Secret(name) => format!("${{secret:{name}}}"),
+    };
+    parts.into_iter().map(text).collect()
 }
 
 /// Replaces `${NAME}` and `${NAME:-default}`; a name without value or default is an error.
@@ -120,6 +162,9 @@ fn filled(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Strin
         let Some(end) = rest[at..].find('}') else { break };
         out.push_str(&rest[..at]);
         let inside = &rest[at + 2..at + end];
+        if secret::names(&rest[at..=at + end]).next().is_some() {
+            return Err("a secret may stand in `env` and `headers` only; everything else is shown".to_owned());
+        }
         let (name, default) = match inside.split_once(":-") {
             Some((name, default)) => (name, Some(default.to_owned())),
             None => (inside, None),
@@ -140,6 +185,8 @@ mod tests {
         let variable = |name: &str| (name == "TOKEN").then(|| "${HOME}".to_owned());
         assert_eq!(filled("a ${TOKEN} ${NONE:-b} ${", &variable), Ok("a ${HOME} b ${".to_owned()));
         assert!(filled("${NONE}", &variable).is_err());
+        let left = |text: &str| written(parts(text, &|_| Some("${secret:B}".to_owned())).expect("it is sound"));
+        assert_eq!(left("a ${secret:A} ${X} $${secret:C}"), "a ${secret:A} $${secret:B} $${secret:C}");
     }
 
     #[test]
@@ -155,6 +202,7 @@ mod tests {
             (serde_json::json!({"type": "http", "command": "x"}), "no `url`"),
             (serde_json::json!({"url": "https://e.com", "headers": {"A": "${TOKEN}"}}), "TOKEN is not set"),
             (serde_json::json!({}), "no `command`"),
+            (serde_json::json!({"command": "x", "args": ["${secret:A}"]}), "`env` and `headers` only"),
         ] {
             assert!(read(json.clone()).is_err_and(|told| told.contains(why)), "{json}");
         }

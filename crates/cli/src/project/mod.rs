@@ -5,6 +5,7 @@ mod claude;
 mod front_matter;
 mod mcp;
 pub mod providers;
+pub mod secrets;
 
 pub use mcp::{header_value, servers as mcp_servers};
 
@@ -42,6 +43,8 @@ pub struct Project {
     pub api: ApiConfig,
     /// The agent CLI whose session hosts tasks.
     pub session_cli: String,
+    /// Where secrets come from.
+    pub secrets: secrets::Declared,
     /// Who makes containers.
     pub containers: ContainerConfig,
     /// Things that were left out, in words: a broken `.mcp.json`, an agent file without a name.
@@ -76,6 +79,7 @@ pub fn load(base_dir: &Path, shape: &Shape, colour: Colour) -> Result<Project, P
     let mut agents = builtin_agents();
     agents.extend(claude::agents(base_dir, &mut notes));
     configured_agents(&configuration, &mut agents);
+    let secrets = secrets::declared(&configuration)?;
     let mut models = builtin_models();
     configured_models(&configuration, &mut models.entries);
     let catalog = Catalog {
@@ -84,6 +88,7 @@ pub fn load(base_dir: &Path, shape: &Shape, colour: Colour) -> Result<Project, P
         mcp_servers: mcp::servers(base_dir, &mut notes),
         clis: adapters.names().map(str::to_owned).collect(),
         executors: Vec::new(),
+        secrets: secrets.keys().cloned().collect(),
         models,
         settings: settings(&configuration, shape),
     };
@@ -91,8 +96,10 @@ pub fn load(base_dir: &Path, shape: &Shape, colour: Colour) -> Result<Project, P
     let api = providers::api(&configuration)?;
     let session_cli = configuration.text(&["executors", "task_tool", "session_cli"]).unwrap_or("claude").to_owned();
     let tiers = tiers(&configuration);
-    Ok(Project { containers: containers(&configuration), tiers, catalog, adapters, worktrees, session_cli, api, notes })
+    let containers = containers(&configuration);
+    Ok(Project { containers, secrets, tiers, catalog, adapters, worktrees, session_cli, api, notes })
 }
+
 /// `[router]`.
 fn tiers(configuration: &Configuration) -> Tiers {
     let Tiers([cheap, standard, expensive]) = Tiers::default();

@@ -2,6 +2,7 @@
 //! any key's value.
 
 use raddle_executors::api::{ApiConfig, Kind, ModelRoute, ProviderConfig};
+use raddle_model::secret::{self, Part};
 use raddle_model::workflow::{Task, TaskKind, Workflow};
 use raddle_model::{Diagnostic, Severity};
 
@@ -26,13 +27,17 @@ pub fn api(configuration: &Configuration) -> Result<ApiConfig, Problem> {
                     .hint(format!("one of {}", Kind::WORDS.join(", "))));
             }
         };
-        let key_env = match text("key_env") {
-            Some("") => None,
-            Some(variable) => Some(variable.to_owned()),
-            None => key_env,
+        let key_secret = text("key").map(|key| secret_of(name, key)).transpose()?;
+        let key_env = match (text("key_env"), &key_secret) {
+            (Some(_), Some(_)) => {
+                return Err(Problem::usage(format!("`[providers.{name}]` has `key` and `key_env`: keep one")));
+            }
+            (Some(""), _) | (None, Some(_)) => None,
+            (Some(variable), None) => Some(variable.to_owned()),
+            (None, None) => key_env,
         };
         let base_url = text("base_url").map_or(base_url, str::to_owned);
-        api.providers.insert(name.to_owned(), ProviderConfig { kind, base_url, key_env });
+        api.providers.insert(name.to_owned(), ProviderConfig { kind, base_url, key_env, key_secret });
     }
     for name in configuration.names("models") {
         let text = |key| configuration.text(&["models", name, key]).map(str::to_owned);
@@ -53,12 +58,32 @@ pub fn api(configuration: &Configuration) -> Result<ApiConfig, Problem> {
     Ok(api)
 }
 
+/// The secret that a provider's `key` names. A key itself is not written into a configuration.
+fn secret_of(provider: &str, key: &str) -> Result<String, Problem> {
+    match secret::parts(key)[..] {
+        [Part::Secret(name)] => Ok(name.to_owned()),
+        _ => Err(Problem::usage(format!("`[providers.{provider}] key` is not exactly `${{secret:NAME}}`"))
+            .hint("declare where the key comes from by `[secrets.NAME]`, or name a variable by `key_env`")),
+    }
+}
+
+/// The secrets that are keys of the providers which tasks of executor `api` may ask.
+pub fn secrets(workflow: &Workflow, api: &ApiConfig) -> Vec<String> {
+    let agents = workflow.tasks.iter().filter(|task| task.executor == "api").filter_map(|task| match &task.kind {
+        TaskKind::Agent(agent) => Some(agent),
+        _ => None,
+    });
+    let chains = agents.filter_map(|agent| api.chain(agent.model.as_deref()).ok());
+    chains.flatten().filter_map(|target| target.config.key_secret).collect()
+}
+
 /// Why no provider can be asked here; `None` when one can. A provider without a key counts when somebody configured it:
 /// nobody knows whether the built-in local one runs.
 pub fn nobody(api: &ApiConfig, configuration: &Configuration) -> Option<String> {
     let configured = configuration.names("providers");
     let is_set = |variable: &String| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
     let can = |(name, provider): (&String, &ProviderConfig)| match &provider.key_env {
+        _ if provider.key_secret.is_some() => true,
         Some(variable) => is_set(variable),
         None => configured.contains(&name.as_str()),
     };

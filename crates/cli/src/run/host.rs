@@ -11,6 +11,7 @@ use raddle_engine::fact::{Chapter, Record};
 use raddle_engine::ledger::Ledger;
 use raddle_engine::own_files::WORKTREE;
 use raddle_engine::ports::{Clock, Dispatcher, Journal};
+use raddle_engine::secrets::Secrets;
 use raddle_engine::snapshot::{CapRecord, RunOptions, Snapshot};
 use raddle_engine::task_program::{Place, TaskProgram};
 use raddle_engine::view::RunView;
@@ -32,7 +33,7 @@ use super::look::{declared_outputs, print_json};
 use super::performer::{Performer, SystemClock, worker_argv};
 use super::reporter::Reporter;
 use super::store::{self, engine_problem, journal_problem};
-use super::{branches, document, gates, history, servers, unmet};
+use super::{branches, document, gates, history, secrets, servers, unmet};
 use crate::args::ReportArgs;
 use crate::display::event::Scene;
 use crate::exit::Exit;
@@ -62,6 +63,7 @@ pub struct Launch {
     pub report: ReportArgs,
     /// `--strict`.
     pub strict: bool,
+    secrets: Arc<Secrets>,
 }
 
 /// From where a run is driven.
@@ -115,6 +117,7 @@ impl Launch {
             options,
             report,
             strict,
+            secrets: Arc::default(),
         }
     }
 
@@ -123,8 +126,20 @@ impl Launch {
         &self.definition.base_dir
     }
 
-    /// Refuses what nobody can hold the tasks to, before anything is started or written.
-    pub fn refuse_unenforceable(&self) -> Result<(), Problem> {
+    /// Makes sure that the run can be begun as it was asked for, before anything is started or written: what nobody can
+    /// hold the tasks to is refused, and the secrets are got.
+    pub fn make_ready(&mut self) -> Result<(), Problem> {
+        self.refuse_unenforceable()?;
+        if !self.options.simulate {
+            let secrets = secrets::unlock(&self.workflow, &self.project)?;
+            let inputs = Value::Object(self.inputs.clone()).to_string();
+            secrets::refuse_written(&secrets, &self.definition.text, &inputs)?;
+            self.secrets = Arc::new(secrets);
+        }
+        Ok(())
+    }
+
+    fn refuse_unenforceable(&self) -> Result<(), Problem> {
         if self.options.simulate {
             return Ok(());
         }
@@ -229,13 +244,14 @@ impl Launch {
             self.mode(),
             self.options.simulate,
         )
+        .with_secrets(&self.secrets)
     }
 
     fn dispatcher(&self, worktrees: Option<Trees>, run_dir: &Path) -> Result<Performer, Problem> {
         if self.options.simulate {
             return Ok(Performer::Simulated(Vec::new()));
         }
-        let servers = servers::settings(&self.workflow, Path::new(&self.options.work_dir))?;
+        let servers = servers::settings(&self.workflow, Path::new(&self.options.work_dir), &self.secrets)?;
         let config = LocalConfig {
             worker_argv: worker_argv()?,
             adapters: Some(self.project.adapters.clone()),
@@ -244,12 +260,13 @@ impl Launch {
             worktrees,
             session_cli: self.project.session_cli.clone(),
             containers: self.project.containers.clone(),
+            secrets: Arc::clone(&self.secrets),
         };
         let wrong = |e: std::io::Error| Problem::io("prepare this process for running tasks", &e);
         let mut local = LocalDispatcher::new(config).map_err(wrong)?;
         local.listen(run_dir);
         if self.workflow.tasks.iter().any(|task| task.executor == "api") {
-            local.register(Box::new(ApiExecutor::new(self.project.api.clone())));
+            local.register(Box::new(ApiExecutor::new(self.project.api.clone()).with_secrets(&self.secrets)));
         }
         let mut limits: Vec<u64> = self.workflow.tasks.iter().filter_map(memory_limit).collect();
         limits.sort_unstable();

@@ -79,13 +79,14 @@ fn go_on(args: ContinueArgs, colour: Colour, word: fn(raddle_engine::TaskIx) -> 
 }
 
 /// `run --recover`: the latest unfinished run of this workflow, else a new one.
-pub fn recover(launch: Launch, accept_changes: bool, detach: bool, colour: Colour) -> Result<Exit, Problem> {
+pub fn recover(mut launch: Launch, accept_changes: bool, detach: bool, colour: Colour) -> Result<Exit, Problem> {
     let home = launch.home.clone();
     let quiet = launch.report.quiet;
     let Some(opened) = latest_unfinished(&launch)? else {
         if !quiet {
             terminal::tell(&format!("no unfinished run of {}: starting a new one\n", launch.workflow.name));
         }
+        launch.make_ready()?;
         return begin(detach, move |leash| launch.start(leash));
     };
     let id = opened.id;
@@ -110,6 +111,7 @@ pub fn recover(launch: Launch, accept_changes: bool, detach: bool, colour: Colou
                 "`raddle resume {id}` goes on by the old definition; without `--recover` a new run starts"
             )));
     }
+    launch.make_ready()?;
     if !quiet {
         terminal::tell(&format!("resuming run {id} with a changed workflow\n"));
     }
@@ -182,8 +184,8 @@ fn relaunch(
         )
         .hint("restore the agents, files and settings it uses, or start a new run"));
     }
-    let launch = Launch::new(home.clone(), workflow, loaded, inputs_of(chapter), options, report, strict);
-    launch.refuse_unenforceable()?;
+    let mut launch = Launch::new(home.clone(), workflow, loaded, inputs_of(chapter), options, report, strict);
+    launch.make_ready()?;
     Ok(launch)
 }
 

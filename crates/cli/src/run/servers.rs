@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use raddle_engine::attempt::Confinement;
 use raddle_engine::grants::server_confinement;
+use raddle_engine::secrets::Secrets;
 use raddle_executors::mcp::Elicitation;
 use raddle_executors::{Reach, ServerAddress, ServerCommand, ServerSettings};
 use raddle_model::mcp_server::{self, McpReach, McpServer};
+use raddle_model::secret;
 use raddle_model::workflow::{TaskKind, Workflow};
 
 use crate::exit::Exit;
@@ -16,23 +18,19 @@ use crate::problem::Problem;
 use crate::project::header_value;
 
 /// The servers that tasks of this workflow may use; no other gets near the run.
-pub(super) fn settings(workflow: &Workflow, base: &Path) -> Result<BTreeMap<String, ServerSettings>, Problem> {
-    let named: BTreeSet<&str> = workflow
-        .tasks
-        .iter()
-        .filter_map(|task| match &task.kind {
-            TaskKind::Tool(tool) => Some(tool.server.as_str()),
-            TaskKind::Agent(agent) => agent.tool.as_ref().map(|tool| tool.server.as_str()),
-            _ => None,
-        })
-        .collect();
+pub(super) fn settings(
+    workflow: &Workflow,
+    base: &Path,
+    secrets: &Secrets,
+) -> Result<BTreeMap<String, ServerSettings>, Problem> {
+    let named = named(workflow);
     // Code may be granted tools of any server, and asks for them while it runs.
     let by_code = workflow.tasks.iter().any(|task| matches!(task.kind, TaskKind::Code(_)));
     let confinement =
         server_confinement(workflow, base).map_err(|failure| Problem::new(Exit::Refused, failure.message))?;
     let mut settings = BTreeMap::new();
     for (name, server) in &workflow.mcp_servers {
-        match setting(name, server, base, &confinement) {
+        match setting(name, server, base, &confinement, secrets) {
             Ok(setting) if by_code || named.contains(name.as_str()) => {
                 settings.insert(name.clone(), setting);
             }
@@ -43,24 +41,69 @@ pub(super) fn settings(workflow: &Workflow, base: &Path) -> Result<BTreeMap<Stri
     Ok(settings)
 }
 
+/// The servers that tasks name: as theirs, or of tools that their code may see.
+fn named(workflow: &Workflow) -> BTreeSet<&str> {
+    let mut named: BTreeSet<&str> = workflow
+        .tasks
+        .iter()
+        .filter_map(|task| match &task.kind {
+            TaskKind::Tool(tool) => Some(tool.server.as_str()),
+            TaskKind::Agent(agent) => agent.tool.as_ref().map(|tool| tool.server.as_str()),
+            _ => None,
+        })
+        .collect();
+    for task in workflow.tasks.iter().filter(|task| task.may_call_tools()) {
+        let TaskKind::Code(_) = &task.kind else { continue };
+        let rules = task.permissions.usable().tools.rules().unwrap_or_default();
+        let of_rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
+        let is_named = |server: &&str| {
+            of_rules.iter().filter_map(|rule| rule.split_once(':')).any(|(of, _)| of.contains('*') || of == *server)
+        };
+        named.extend(workflow.mcp_servers.keys().map(String::as_str).filter(is_named));
+    }
+    named
+}
+
+/// The secrets of the servers that tasks name; those of others stay where they are.
+pub(super) fn secrets(workflow: &Workflow) -> Vec<&str> {
+    let named = named(workflow);
+    let used = workflow.mcp_servers.iter().filter(|(name, _)| named.contains(name.as_str()));
+    let values = used.flat_map(|(_, server)| match &server.reach {
+        McpReach::Command { env, .. } => env.values(),
+        McpReach::Url { headers, .. } => headers.values(),
+    });
+    values.flat_map(|value| secret::names(value)).collect()
+}
+
 fn setting(
     name: &str,
     server: &McpServer,
     base: &Path,
     confinement: &Option<Arc<Confinement>>,
+    secrets: &Secrets,
 ) -> Result<ServerSettings, Problem> {
     let reach = match &server.reach {
         McpReach::Command { command, args, env, cwd } => Reach::Command(ServerCommand {
             argv: std::iter::once(command).chain(args).cloned().collect(),
-            env: env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            env: env
+                .iter()
+                .map(|(variable, value)| match secrets.filled(value) {
+                    Ok(value) => Ok((variable.clone(), value)),
+                    Err(missing) => {
+                        Err(Problem::usage(format!("`env` of the MCP server {name}: no secret is called {missing}"))
+                            .hint(format!("declare it by `[secrets.{missing}]` in raddle.toml")))
+                    }
+                })
+                .collect::<Result<_, _>>()?,
             cwd: cwd.as_ref().map_or_else(|| base.to_owned(), |cwd| base.join(cwd)),
             confinement: confinement.clone(),
         }),
         McpReach::Url { url, headers } => {
-            let filled = headers.iter().map(|(header, value)| match header_value(value) {
+            let filled = headers.iter().map(|(header, value)| match header_value(value, secrets) {
                 Ok(value) => Ok((header.clone(), value)),
-                Err(why) => Err(Problem::usage(format!("the header {header} of the MCP server {name}: {why}"))
-                    .hint("a header's value may hold ${NAME} and ${NAME:-default} from the environment")),
+                Err(why) => Err(Problem::usage(format!("the header {header} of the MCP server {name}: {why}")).hint(
+                    "a header's value may hold ${secret:NAME}, and ${NAME} and ${NAME:-default} from the environment",
+                )),
             });
             Reach::Address(ServerAddress { url: url.clone(), headers: filled.collect::<Result<_, _>>()? })
         }

@@ -26,11 +26,11 @@ pub fn run(args: RunArgs, colour: Colour) -> Result<Exit, Problem> {
     if args.dry_run {
         return plan::plan(&shape, args.report.json, colour, &history::Earlier);
     }
-    let launch = prepare(&shape, &args, colour)?;
-    launch.refuse_unenforceable()?;
+    let mut launch = prepare(&shape, &args, colour)?;
     if args.recover {
         return resume::recover(launch, args.accept_changes, args.detach, colour);
     }
+    launch.make_ready()?;
     super::begin(args.detach, move |leash| launch.start(leash))
 }
 

@@ -17,6 +17,7 @@ mod permissions;
 #[allow(dead_code)]
 mod place;
 mod processes;
+mod secrets;
 mod servers;
 mod surroundings;
 mod timeouts;

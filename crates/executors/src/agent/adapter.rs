@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use raddle_engine::attempt::{AgentWork, Conversation, Failure};
+use raddle_engine::secrets::named_in;
 use raddle_engine::{FailureClass, Money};
 
 use super::config::{CliConfig, ConfigError, OutputBy, PromptBy};
 use super::stream::AgentStream;
-use super::{AgentCommand, claude, codex, gemini, opencode};
+use super::{AgentCommand, PrivateEnv, claude, codex, gemini, opencode};
 
 /// Names that need no configuration.
 const BUILT_IN: [&str; 4] = ["claude", "codex", "gemini", "opencode"];
@@ -114,8 +115,10 @@ impl Adapter {
         if config.command.as_ref().is_some_and(|c| c.first().is_none_or(String::is_empty)) {
             return wrong("`command` must name a program".into());
         }
-        if let Some(bad) = config.env.iter().find(|v| !is_variable(v)) {
-            return wrong(format!("`env` takes names and `PREFIX_*`, not `{bad}`"));
+        if let Some(bad) = config.env.iter().find(|v| !is_variable(v) && private(v).is_none()) {
+            // What is behind a `=` may be what it should not be.
+            let bad = bad.split('=').next().unwrap_or_default();
+            return wrong(format!("`env` takes names, `PREFIX_*` and `NAME=${{secret:NAME}}`, not `{bad}`"));
         }
         let base = match &config.like {
             Some(like) => match Adapter::built_in(like) {
@@ -295,7 +298,8 @@ impl Adapter {
             Family::Plain => self.plain_arguments(work, &mut command)?,
         }
         command.argv.extend(self.config.extra_args.iter().cloned());
-        command.pass_env.extend(self.config.env.iter().cloned());
+        command.pass_env.extend(self.config.env.iter().filter(|entry| is_variable(entry)).cloned());
+        command.private_env = self.private_env();
         if self.family == Family::Plain {
             self.plain_prompt(work, &mut command)?;
         }
@@ -307,6 +311,11 @@ impl Adapter {
             }
         }
         Ok(command)
+    }
+
+    /// Variables of its configuration that are made of secrets.
+    pub fn private_env(&self) -> PrivateEnv {
+        PrivateEnv(self.config.env.iter().filter_map(|entry| private(entry)).collect())
     }
 
     /// A reader for what that command will say.
@@ -364,6 +373,13 @@ impl Adapter {
         }
         Ok(())
     }
+}
+
+/// `NAME=TEXT` with a secret in the text; plain values belong into `env:` of a workflow.
+fn private(entry: &str) -> Option<(String, String)> {
+    let (name, text) = entry.split_once('=')?;
+    let is_private = is_variable(name) && !name.ends_with('*') && named_in(text).next().is_some();
+    is_private.then(|| (name.to_owned(), text.to_owned()))
 }
 
 /// `NAME` or `PREFIX_*`; never everything.

@@ -17,6 +17,10 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
+use raddle_engine::FailureClass;
+use raddle_engine::attempt::Failure;
+use raddle_engine::secrets::{Secrets, named_in};
+
 pub use adapter::{Adapter, Adapters, Reports};
 pub use config::{CliConfig, ConfigError, OutputBy, PromptBy};
 pub use stream::{AgentStream, Denial, Exit, Finished};
@@ -33,10 +37,34 @@ pub struct AgentCommand {
     pub stdin: Vec<u8>,
     /// Variables to set; the task's own `env:` goes over them.
     pub env: Vec<(String, String)>,
+    /// Variables to set whose values are made of secrets.
+    pub private_env: PrivateEnv,
     /// Variables to hand on from the engine's own environment when they are set there: names, or `PREFIX_*`.
     pub pass_env: Vec<String>,
     /// What a CLI wants as files, to be written first.
     pub files: Vec<AttachedFile>,
+}
+
+/// Variables whose values hold `${secret:NAME}`; they are filled when a process is started.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PrivateEnv(pub Vec<(String, String)>);
+
+impl PrivateEnv {
+    /// The variables with their values.
+    pub(crate) fn filled(&self, secrets: &Secrets) -> Result<Vec<(String, String)>, Failure> {
+        let fill = |(name, text): &(String, String)| {
+            let value = secrets.filled(text).map_err(|missing| {
+                Failure::new(FailureClass::Start, format!("the secret {missing} has no value in this run"))
+            })?;
+            Ok((name.clone(), value))
+        };
+        self.0.iter().map(fill).collect()
+    }
+
+    /// The secrets that they are made of.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(|(_, text)| named_in(text))
+    }
 }
 
 /// Where a file's path goes.

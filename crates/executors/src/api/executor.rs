@@ -10,6 +10,7 @@ use raddle_engine::attempt::{
     AgentWork, AttemptKey, AttemptSpec, Conversation, Demands, Ended, Failure, Report, StopCause, Work,
 };
 use raddle_engine::executor::{Capabilities, Executor, Post};
+use raddle_engine::secrets::{Redactor, Secrets};
 use ureq::Agent;
 
 use super::call::{self, Ending, Listener};
@@ -30,6 +31,7 @@ pub struct ApiExecutor {
     config: Arc<ApiConfig>,
     /// Looks a variable of the environment up; the value of a key is held for one call only.
     variable: fn(&str) -> Option<String>,
+    secrets: Arc<Secrets>,
     live: Arc<Mutex<HashMap<AttemptKey, Live>>>,
 }
 
@@ -43,7 +45,14 @@ impl ApiExecutor {
     /// With these providers; keys come from this process's environment.
     pub fn new(config: ApiConfig) -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        ApiExecutor { config: Arc::new(config), variable, live: Arc::default() }
+        ApiExecutor { config: Arc::new(config), variable, secrets: Arc::default(), live: Arc::default() }
+    }
+
+    /// With the secrets that are keys, and that no log may hold.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: &Arc<Secrets>) -> Self {
+        self.secrets = Arc::clone(secrets);
+        self
     }
 
     /// What it can do.
@@ -73,16 +82,16 @@ impl ApiExecutor {
         let live = Live { agent: agent.clone(), cut: None };
         self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(spec.key, live);
         let (lives, post, config) = (Arc::clone(&self.live), Arc::clone(post), Arc::clone(&self.config));
-        let (spec, variable) = (spec.clone(), self.variable);
+        let (spec, variable, secrets) = (spec.clone(), self.variable, Arc::clone(&self.secrets));
         let thread = std::thread::Builder::new().name("api".to_owned()).stack_size(STACK_BYTES);
         let key = spec.key;
         let spawned = thread.spawn(move || {
             let _kept = config;
-            let mut teller = Teller::new(&spec, &post);
+            let mut teller = Teller::new(&spec, &post, &secrets);
             if let (true, Some(first)) = (unnamed, chain.first()) {
                 teller.chosen(first, "default of executor api".to_owned());
             }
-            let of = |target: &Target| key_of(target, variable);
+            let of = |target: &Target| key_of(target, variable, &secrets);
             let Ending { result, usage } = call::ask(&agent, &chain, &question, &of, &mut teller);
             teller.finish();
             let live = lives.lock().unwrap_or_else(PoisonError::into_inner).remove(&spec.key);
@@ -118,7 +127,12 @@ impl ApiExecutor {
     }
 }
 
-fn key_of(target: &Target, variable: fn(&str) -> Option<String>) -> Result<Option<String>, Failure> {
+fn key_of(target: &Target, variable: fn(&str) -> Option<String>, secrets: &Secrets) -> Result<Option<String>, Failure> {
+    if let Some(name) = &target.config.key_secret {
+        let key = secrets.value(name).filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()));
+        let told = || format!("the secret {name} holds no key for provider {}", target.provider);
+        return key.map(|key| Some(key.to_owned())).ok_or_else(|| Failure::new(FailureClass::Auth, told()));
+    }
     let Some(name) = &target.config.key_env else { return Ok(None) };
     let key = variable(name).ok_or_else(|| {
         let what = format!("the key of provider {} is missing: set the environment variable {name}", target.provider);
@@ -172,6 +186,7 @@ impl Drop for ApiExecutor {
 struct Teller<'a> {
     spec: &'a AttemptSpec,
     post: &'a Post,
+    redactor: Redactor,
     log: Log,
     line: String,
     shown_at: Option<Instant>,
@@ -181,8 +196,8 @@ struct Teller<'a> {
 const LINE_BYTES: usize = 4096;
 
 impl<'a> Teller<'a> {
-    fn new(spec: &'a AttemptSpec, post: &'a Post) -> Self {
-        Teller { spec, post, log: Log::Silent, line: String::new(), shown_at: None }
+    fn new(spec: &'a AttemptSpec, post: &'a Post, secrets: &Arc<Secrets>) -> Self {
+        Teller { spec, post, redactor: Redactor::new(secrets), log: Log::Silent, line: String::new(), shown_at: None }
     }
 
     fn chosen(&self, target: &Target, reason: String) {
@@ -200,6 +215,8 @@ impl<'a> Teller<'a> {
     }
 
     fn finish(&mut self) {
+        let rest = self.redactor.finish();
+        self.take(&String::from_utf8_lossy(&rest));
         if !self.line.is_empty() {
             self.log("\n");
         }
@@ -208,6 +225,21 @@ impl<'a> Teller<'a> {
 
 impl Listener for Teller<'_> {
     fn said(&mut self, piece: &str) {
+        let piece = self.redactor.push(piece.as_bytes()).into_owned();
+        self.take(&String::from_utf8_lossy(&piece));
+    }
+
+    fn passed_on(&mut self, to: &Target, why: &str) {
+        self.chosen(to, format!("fallback: {why}"));
+    }
+}
+
+impl Teller<'_> {
+    /// Takes what may be seen of it.
+    fn take(&mut self, piece: &str) {
+        if piece.is_empty() {
+            return;
+        }
         self.log(piece);
         self.line.push_str(piece);
         if let Some(end) = self.line.trim_end_matches('\n').rfind('\n') {
@@ -222,9 +254,5 @@ impl Listener for Teller<'_> {
             self.shown_at = Some(Instant::now());
             (self.post)(Report::Progress { key: self.spec.key, line });
         }
-    }
-
-    fn passed_on(&mut self, to: &Target, why: &str) {
-        self.chosen(to, format!("fallback: {why}"));
     }
 }

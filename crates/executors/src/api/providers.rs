@@ -37,6 +37,14 @@ pub struct ProviderConfig {
     pub base_url: String,
     /// The environment variable that holds the key; `None`: it wants none.
     pub key_env: Option<String>,
+    /// The secret that is the key, in the place of a variable.
+    pub key_secret: Option<String>,
+}
+
+impl ProviderConfig {
+    fn has_key(&self) -> bool {
+        self.key_env.is_some() || self.key_secret.is_some()
+    }
 }
 
 /// What the configuration says of one model.
@@ -69,6 +77,7 @@ impl Default for ApiConfig {
             kind,
             base_url: base_url.to_owned(),
             key_env: key.map(str::to_owned),
+            key_secret: None,
         };
         let gemini = "https://generativelanguage.googleapis.com";
         let providers = [
@@ -172,7 +181,7 @@ impl ApiConfig {
         let Some(host) = base_url.strip_prefix("https://").or_else(|| base_url.strip_prefix("http://")) else {
             return Err(RouteError::BadAddress { provider, base_url });
         };
-        if base_url.starts_with("http://") && config.key_env.is_some() && !is_loopback(host) {
+        if base_url.starts_with("http://") && config.has_key() && !is_loopback(host) {
             return Err(RouteError::KeyInTheClear { provider, base_url });
         }
         Ok(Target { model: model.to_owned(), id, provider, config: config.clone() })

@@ -35,6 +35,13 @@ impl Capture {
         true
     }
 
+    /// Takes what a filter before this one had held back; it is short.
+    pub(crate) fn push_rest(&mut self, bytes: &[u8]) {
+        if !self.over {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
     /// As text with its last newline cut. Bytes that are no UTF-8 become U+FFFD: a tool's stray byte should not cost
     /// a result that is otherwise good, and whoever needs exact bytes has the log.
     pub(crate) fn into_text(mut self) -> String {
@@ -141,6 +148,9 @@ pub(crate) enum Log {
 impl Log {
     /// Appends; `path` is asked for once.
     pub(crate) fn push(&mut self, bytes: &[u8], path: impl FnOnce() -> PathBuf) {
+        if bytes.is_empty() {
+            return;
+        }
         if let Log::Silent = self {
             *self = match create(&path()) {
                 Ok(file) => Log::Open { file, bytes: 0 },

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use raddle_engine::FailureClass;
 use raddle_engine::attempt::{AttemptKey, AttemptSpec, Confinement, Ended, Failure, RawOutput, Report, ToolWork};
+use raddle_engine::secrets::Secrets;
 
 use crate::environment::{Block, Environment};
 use crate::http::{PostOffice, ServerAddress};
@@ -82,6 +83,8 @@ pub(crate) struct Servers {
     place: Option<Rc<RunDir>>,
     /// There once a server behind a URL is used.
     post: Option<PostOffice>,
+    /// What nobody is told of what servers say.
+    secrets: Arc<Secrets>,
 }
 
 /// Who is told how a call ended.
@@ -129,9 +132,10 @@ struct Ears<'a> {
 }
 
 impl Servers {
-    pub(crate) fn new(settings: BTreeMap<String, ServerSettings>) -> Self {
+    pub(crate) fn new(settings: BTreeMap<String, ServerSettings>, secrets: Arc<Secrets>) -> Self {
         let (servers, by_call, answers) = (Vec::new(), HashMap::new(), Vec::new());
-        Servers { settings, servers, by_call, calls: 0, answers, run_dir: PathBuf::new(), place: None, post: None }
+        let (run_dir, place, post) = (PathBuf::new(), None, None);
+        Servers { settings, servers, by_call, calls: 0, answers, run_dir, place, post, secrets }
     }
 
     /// Says where servers that are used for the first time from now on have their logs.
@@ -208,7 +212,13 @@ impl Servers {
 
     /// Takes what there is to tell to attempts that go on.
     pub(crate) fn take_answers(&mut self) -> Vec<Answer> {
-        std::mem::take(&mut self.answers)
+        let mut answers = std::mem::take(&mut self.answers);
+        for answer in &mut answers {
+            if let Answer::Called { outcome, .. } = answer {
+                self.secrets.clean_outcome(outcome);
+            }
+        }
+        answers
     }
 
     fn named(&mut self, name: &str, env: &[(String, String)]) -> Result<usize, Failure> {
@@ -220,7 +230,7 @@ impl Servers {
         };
         Ok(self.servers.iter().position(|server| server.is_called(name)).unwrap_or_else(|| {
             let index = self.servers.len();
-            self.servers.push(Server::new(name, index, settings.clone(), env, &self.run_dir));
+            self.servers.push(Server::new(name, index, settings.clone(), env, &self.run_dir, &self.secrets));
             index
         }))
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use raddle_engine::FailureClass;
 use raddle_engine::attempt::{AttemptKey, Failure, Report};
+use raddle_engine::secrets::{Redactor, Secrets};
 
 use super::log::Log;
 use super::{Answer, Call, Caller, Ears, Means, Reach, ServerCommand, ServerSettings};
@@ -42,6 +43,9 @@ pub(super) struct Server {
     client: Client,
     error: Excerpt,
     log: Log,
+    secrets: Arc<Secrets>,
+    /// What is taken out of its stdout and stderr.
+    redactors: [Redactor; 2],
     starts: u32,
     /// Starts since a call was answered last.
     fruitless: u32,
@@ -73,6 +77,7 @@ impl Server {
         settings: ServerSettings,
         env: &[(String, String)],
         run_dir: &Path,
+        secrets: &Arc<Secrets>,
     ) -> Self {
         let run = env.iter().filter(|(name, _)| name == "RADDLE_RUN_ID").cloned().collect();
         Server {
@@ -85,6 +90,8 @@ impl Server {
             client: Client::new(Config::default(), Instant::now()),
             error: Excerpt::default(),
             log: Log::new(run_dir, name),
+            secrets: Arc::clone(secrets),
+            redactors: [Redactor::new(secrets), Redactor::new(secrets)],
             starts: 0,
             fruitless: 0,
             probe: true,
@@ -149,6 +156,7 @@ impl Server {
     }
 
     pub(super) fn hear(&mut self, stream: Stream, bytes: &[u8]) {
+        let bytes = &*self.redactors[usize::from(stream == Stream::Error)].push(bytes);
         match stream {
             Stream::Error => {
                 self.error.push(bytes);
@@ -168,7 +176,7 @@ impl Server {
             What::Session(session) => carrier.set_session(session),
             What::Message(message) => {
                 let request = carrier.request_of(heard.lane);
-                self.client.hear(&message);
+                self.client.hear(&self.secrets.redact_bytes(&message));
                 if let Some(request) = request
                     && !self.client.awaits(request)
                 {
@@ -210,6 +218,9 @@ impl Server {
 
     /// Its process is gone.
     pub(super) fn gone(&mut self, exit: Exit) {
+        let [_, rest] = self.redactors.each_mut().map(Redactor::finish);
+        self.error.push(&rest);
+        self.log.add(&rest);
         self.down();
         if self.client.is_probing() && self.probe && self.is_wanted() {
             // Some servers die of a question that they do not know; it is not asked again, and nothing was called.
@@ -380,6 +391,7 @@ impl Server {
                     }
                 }
                 Event::Log(text) => {
+                    let text = self.secrets.redact(&text);
                     self.error.push(text.as_bytes());
                     self.error.push(b"\n");
                     self.log.add(format!("{text}\n").as_bytes());

@@ -2,9 +2,11 @@
 //! know when turns begin.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use raddle_engine::attempt::{AttemptKey, AttemptSpec, Ended, Failure, RawOutput, Report, Usage, Work};
+use raddle_engine::secrets::Secrets;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -48,13 +50,18 @@ impl Member {
         matches!(&self.spec.work, Work::Agent(work) if work.schema.is_some())
     }
 
+    pub(super) fn secrets(&self) -> &Arc<Secrets> {
+        self.dir.secrets()
+    }
+
     /// A value that no other process of the machine has in its environment.
     pub(super) fn mark(&self) -> String {
         self.dir.output_path(&self.spec.file_stem())
     }
 
     pub(super) fn log(&self, text: &[u8]) {
-        Log::Silent.push(text, || self.dir.log(&self.spec.file_stem(), "out"));
+        // Text of a result was read out of JSON, which may have been escaped in ways of its own.
+        Log::Silent.push(&self.dir.secrets().redact_bytes(text), || self.dir.log(&self.spec.file_stem(), "out"));
     }
 
     pub(super) fn ended(self, result: Result<RawOutput, Failure>) -> Report {

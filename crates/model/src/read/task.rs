@@ -11,11 +11,13 @@ use super::kinds;
 use super::permissions;
 use super::resources;
 use super::retry::{self, PartialRetry};
+use super::secrets;
 use super::{Reading, conversations};
 use crate::diagnostic::quoted;
 use crate::keys;
 use crate::references::{self, Names, Use};
 use crate::syntax::{Data, Entry, Node, Span};
+use crate::template::secret_names;
 use crate::unsupported::{self, Place};
 use crate::workflow::{
     AgentContext, AgentTask, Estimate, Isolation, OnDoubt, OutputFormat, Resources, Task, TaskKind, Timeout,
@@ -150,6 +152,10 @@ pub(super) fn read<'n>(
         (executor, TaskKind::Agent(agent)) if (executor == "mcp") != agent.tool.is_some() => {
             let told = format!("executor `{executor}` does not go with agent {}", quoted(&agent.agent));
             cx.sink.error("bad-value", span, told).help("`mcp` is for agents with `mcp:`, and those have no other");
+            false
+        }
+        ("api" | "mcp", _) if !secret_names(common.env.iter().map(|(_, value)| value)).is_empty() => {
+            secrets::not_in_a_process(&executor, span, cx);
             false
         }
         ("api", TaskKind::Agent(agent)) => only_answers(agent, span, cx),
@@ -384,7 +390,7 @@ fn env(
     for variable in entries {
         let is_name = fields::variable_name(variable, &mut cx.sink);
         if let Some(text) = fields::scalar_text(&variable.key, &variable.value, &mut cx.sink).filter(|_| is_name) {
-            let value = references::text_template(&text, variable.value.span, names, uses, &mut cx.sink);
+            let value = references::private_template(&text, variable.value.span, names, uses, &mut cx.sink);
             env.push((variable.key.to_string(), value));
         }
     }
