@@ -2,8 +2,11 @@
 //! not know stores, processes or protocols, and it has no special path for recovery: a restart folds the records,
 //! claims that unheld attempts are lost, and goes on.
 
+mod pause;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use raddle_kernel::{Attempt, Command, Event, FailureClass, Input, Outcome, Refusal, Run, TaskIx, Time};
@@ -12,13 +15,15 @@ use raddle_model::workflow::Budget;
 
 use crate::admission::Admission;
 use crate::attempt::{
-    AttemptKey, ControlRequest, Ended, Failure, RawOutput, Report, Session, StopCause, StopKind, Usage,
+    AttemptKey, ControlRequest, CostIs, Ended, Failure, RawOutput, Report, Session, StopCause, StopKind, Usage,
 };
 use crate::fact::{Chapter, Fact, OutputRef, Record};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, tokens_of};
 use crate::outputs::Outputs;
 use crate::ports::{Clock, Dispatcher, Journal, JournalError};
 use crate::program::{Context, Program};
+
+pub use pause::{OnStorageFault, StorageNews};
 
 /// Between TERM and KILL.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -33,6 +38,8 @@ pub trait Observer {
     fn published(&mut self, records: &[Record], run: &Run, outputs: &Outputs);
     /// A line of a live attempt; not recorded anywhere.
     fn progress(&mut self, _key: AttemptKey, _line: &str) {}
+    /// Something has become of the store; not recorded until it can be.
+    fn storage(&mut self, _news: StorageNews<'_>) {}
     /// A moment in which nothing is waiting; buffers may be flushed.
     fn idle(&mut self) {}
     /// When `idle` wants to be called again at the latest.
@@ -119,6 +126,19 @@ pub struct Engine<'a, P, D, J, C> {
     next_pressure: Time,
     seq: u64,
     events: Vec<Event>,
+    on_storage_fault: OnStorageFault,
+    /// There while nothing can be made durable.
+    pause: Option<pause::Pause>,
+    /// A report that was read and whose output could not be stored.
+    unstored: Option<Settled>,
+}
+
+/// A report that has been read and priced.
+struct Settled {
+    key: AttemptKey,
+    result: Result<Arc<str>, Failure>,
+    usage: Option<Box<Usage>>,
+    session: Option<String>,
 }
 
 impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C> {
@@ -147,6 +167,9 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             next_pressure: Time(0),
             seq: journal.last_seq(),
             events: Vec::new(),
+            on_storage_fault: OnStorageFault::Pause,
+            pause: None,
+            unstored: None,
             program,
             dispatcher,
             journal,
@@ -246,7 +269,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
     pub fn drive(&mut self) -> Result<Ending, EngineError> {
         let mut reports = Vec::new();
         loop {
-            if let Some(ending) = self.turn(&mut reports)? {
+            if let Some(ending) = self.turn(&mut reports).or_else(|error| self.pause_for(error))? {
                 return Ok(ending);
             }
             reports.append(&mut self.own_reports);
@@ -257,9 +280,10 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
 
     /// One turn: handle, admit, append, publish, act. `Some` when the loop is over.
     fn turn(&mut self, reports: &mut Vec<Report>) -> Result<Option<Ending>, EngineError> {
-        for report in reports.drain(..) {
-            self.take(report)?;
+        if self.pause.is_some() && !self.turn_paused(reports)? {
+            return self.ending_paused();
         }
+        self.take_all(reports)?;
         let now = self.clock.now();
         self.input(Input::Tick, |event| plain_fact(event, "")).ok();
         self.feel_pressure(now);
@@ -291,10 +315,28 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         let deadline = self.deadlines.peek().map(|Reverse((at, ..))| *at);
         let pressure = (self.admission.wants_pressure() && self.held_count > 0).then_some(self.next_pressure);
         let observers = self.observers.iter().filter_map(|o| o.wake_at()).min();
+        if let Some(next_try) = self.next_try() {
+            return [Some(next_try), deadline, observers].into_iter().flatten().min();
+        }
         [deadline, self.run.next_due(), pressure, observers].into_iter().flatten().min()
     }
 
     // ---- taking ----
+
+    /// Takes report after report; what has not been taken when the store fails stays.
+    fn take_all(&mut self, reports: &mut Vec<Report>) -> Result<(), EngineError> {
+        if let Some(settled) = self.unstored.take() {
+            self.settle(settled)?;
+        }
+        reports.reverse();
+        while let Some(report) = reports.pop() {
+            if let Err(error) = self.take(report) {
+                reports.reverse();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
 
     fn take(&mut self, report: Report) -> Result<(), EngineError> {
         match report {
@@ -367,10 +409,24 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             None => result.and_then(|raw| self.program.read_output(task, raw)),
         };
         let usage = usage.map(Box::new);
-        match result {
-            Ok(text) => {
+        self.settle(Settled { key: AttemptKey { task, attempt }, result, usage, session })
+    }
+
+    fn settle(&mut self, settled: Settled) -> Result<(), EngineError> {
+        let output = match &settled.result {
+            Ok(text) => match self.journal.store(Arc::clone(text)) {
+                Ok(output) => Some(output),
+                Err(error) => {
+                    self.unstored = Some(settled);
+                    return Err(error.into());
+                }
+            },
+            Err(_) => None,
+        };
+        let Settled { key: AttemptKey { task, attempt }, result, usage, session } = settled;
+        match result.map(|_| output.expect("what ended well has been stored")) {
+            Ok(output) => {
                 self.denied.remove(&AttemptKey { task, attempt });
-                let output = self.journal.store(text)?;
                 let session: Option<Box<str>> = session.map(Into::into);
                 let fact = |event: Event| match event {
                     Event::AttemptSucceeded { task, attempt } => Fact::AttemptSucceeded {
@@ -393,7 +449,10 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         let Failure { class, message } = failure;
         if self.stopping.is_some() && !self.run.is_cancelled() && class == FailureClass::Cancelled {
             // We ended it to leave; how far it came nobody knows, so it stays live in the journal and the next owner
-            // treats it as lost, by the task's own word on doubt.
+            // treats it as lost, by the task's own word on doubt. What it is known to have used is not forgotten.
+            if let Some(usage) = usage.filter(|usage| usage.cost_is != CostIs::Reserved || tokens_of(usage) > 0) {
+                self.push(Fact::UsageReported { task, attempt, usage });
+            }
             return;
         }
         // What was refused to a live attempt has been told by whoever refused it.
@@ -481,11 +540,16 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             return Ok(());
         }
         self.journal.append(&self.batch)?;
-        for observer in &mut self.observers {
-            observer.published(&self.batch, &self.run, &self.outputs);
-        }
-        self.batch.clear();
+        self.publish();
         Ok(())
+    }
+
+    /// Tells of a batch that is durable.
+    fn publish(&mut self) {
+        if !self.batch.is_empty() {
+            self.observers.iter_mut().for_each(|o| o.published(&self.batch, &self.run, &self.outputs));
+            self.batch.clear();
+        }
     }
 
     /// Makes what the dispatcher holds equal to what the run owes, for every task that changed.
@@ -553,12 +617,17 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
                 break;
             }
             self.deadlines.pop();
-            if held {
-                let key = AttemptKey { task, attempt: Attempt(attempt) };
+            let key = AttemptKey { task, attempt: Attempt(attempt) };
+            if held && !self.has_reported(key) {
                 self.dispatcher.stop(key, StopCause::Timeout, GRACE);
             }
         }
     }
+}
+
+fn key_of(command: Command) -> AttemptKey {
+    let (Command::Run { task, attempt } | Command::Stop { task, attempt }) = command;
+    AttemptKey { task, attempt }
 }
 
 /// What a task fails with that cost more than it may, whatever else came of it.

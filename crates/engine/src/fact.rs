@@ -147,6 +147,27 @@ pub enum Fact {
         /// How.
         outcome: Outcome,
     },
+    /// Audit: what an attempt had used when its engine left; it counts if nobody ever reports more.
+    UsageReported {
+        /// The task.
+        task: TaskIx,
+        /// The attempt.
+        attempt: Attempt,
+        /// What it used.
+        usage: Box<Usage>,
+    },
+    /// Audit: for a while nothing could be made durable; now it can again.
+    StorageRecovered {
+        /// How long.
+        paused_ms: u64,
+        /// Why, in words.
+        reason: Box<str>,
+    },
+    /// Audit: the journal was damaged behind the record before this one, and what came there is not known.
+    Salvaged {
+        /// The damage, in words.
+        reason: Box<str>,
+    },
 }
 
 /// What a chapter of a run needs to be read again by anybody, later: the whole definition and its circumstances.
@@ -188,6 +209,7 @@ impl Fact {
             Fact::TaskSkipped { task } => Event::TaskSkipped { task: *task },
             Fact::TaskAdopted { task, attempt, .. } => Event::TaskAdopted { task: *task, attempt: *attempt },
             Fact::Denied { .. } | Fact::ModelChosen { .. } | Fact::Resumed { .. } => return None,
+            Fact::UsageReported { .. } | Fact::StorageRecovered { .. } | Fact::Salvaged { .. } => return None,
             Fact::Cancelled => Event::RunCancelled,
             Fact::BudgetSet { .. } => Event::RunReopened,
             Fact::Finished { outcome } => Event::RunFinished { outcome: *outcome },

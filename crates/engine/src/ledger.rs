@@ -96,6 +96,8 @@ pub struct Ledger {
     experience: Vec<Experience>,
     /// What each live attempt holds, by task.
     holds: BTreeMap<u32, Amount>,
+    /// What live attempts are known to have used when their engine left.
+    reported: BTreeMap<u32, Usage>,
     held: Amount,
     spent: Amount,
     /// How long engines have driven the run, up to the last record.
@@ -115,10 +117,14 @@ impl Ledger {
     pub fn begin_chapter(&mut self, snapshot: &Snapshot) {
         // Attempts that were live: nobody will report on them any more.
         for (task, hold) in std::mem::take(&mut self.holds) {
+            let reported = self.reported.remove(&task);
+            let used = self.charge(hold, reported.as_ref(), None);
+            self.spent.add(used);
             let terms = &mut self.tasks[task as usize];
-            terms.spent = terms.spent.saturating_add(hold.usd);
+            terms.spent = terms.spent.saturating_add(used.usd);
         }
-        self.spent.add(std::mem::take(&mut self.held));
+        self.held = Amount::default();
+        self.reported.clear();
         let before: BTreeMap<Box<str>, Money> =
             std::mem::take(&mut self.tasks).into_iter().map(|t| (t.id, t.spent)).collect();
         self.limits = snapshot.budget;
@@ -159,6 +165,10 @@ impl Ledger {
             Fact::AttemptSucceeded { task, usage, .. } => self.settle(*task, usage.as_deref(), None),
             Fact::AttemptFailed { task, usage, class, .. } => self.settle(*task, usage.as_deref(), Some(*class)),
             Fact::AttemptAbandoned { task, .. } | Fact::AttemptDoubted { task, .. } => self.settle(*task, None, None),
+            Fact::UsageReported { task, usage, .. } => {
+                self.reported.insert(task.0, **usage);
+                None
+            }
             Fact::BudgetSet { budget } => {
                 self.limits = *budget;
                 None
@@ -177,9 +187,11 @@ impl Ledger {
 
     /// Puts what was used in place of what was held.
     fn settle(&mut self, task: TaskIx, usage: Option<&Usage>, class: Option<FailureClass>) -> Option<Usage> {
+        let reported = self.reported.remove(&task.0);
         let hold = self.holds.remove(&task.0)?;
         self.held.subtract(hold);
-        let used = self.charge(hold, usage, class);
+        let known = usage.or(reported.as_ref());
+        let used = self.charge(hold, known, class);
         self.spent.add(used);
         let terms = &mut self.tasks[task.index()];
         terms.spent = terms.spent.saturating_add(used.usd);
@@ -188,7 +200,7 @@ impl Ledger {
             experience.used.add(used);
             experience.attempts += 1;
         }
-        (usage.is_none() && used.usd > Money::ZERO).then(|| reserved(used.usd))
+        (known.is_none() && used.usd > Money::ZERO).then(|| reserved(used.usd))
     }
 
     fn charge(&self, hold: Amount, usage: Option<&Usage>, class: Option<FailureClass>) -> Amount {

@@ -18,7 +18,7 @@ pub mod snapshot;
 pub mod task_program;
 pub mod view;
 
-pub use drive::{Ending, Engine, EngineError, Observer};
+pub use drive::{Ending, Engine, EngineError, Observer, OnStorageFault, StorageNews};
 pub use raddle_kernel::{Attempt, FailureClass, Outcome, TaskIx, Time};
 pub use raddle_model::money::Money;
 pub use raddle_model::workflow::Budget;

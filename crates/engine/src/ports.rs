@@ -55,6 +55,19 @@ pub trait Journal {
     /// Puts an output (compact JSON text) where it belongs; durable no later than the record that names it.
     fn store(&mut self, text: Arc<str>) -> Result<OutputRef, JournalError>;
 
+    /// Called after an append or a store has failed with `Io`, before anything else is asked of the journal. Lets go
+    /// of all that the process believes about the files, reads them again, makes sure that what they hold is on the
+    /// disk and not only in a cache, and returns the number of the last record that is durable: the one before the
+    /// append that failed, or its last one. Anything else is `Damaged`, and `Owned` when somebody has taken the run over
+    /// meanwhile: what was decided is then not to be acted upon, durable or not.
+    fn reopen(&mut self) -> Result<u64, JournalError> {
+        Ok(self.last_seq())
+    }
+
+    /// Leaves word for readers why nothing can be made durable for now; `None`: it can again. A courtesy, as far as
+    /// the disk lets it.
+    fn leave_word(&mut self, _why: Option<&str>) {}
+
     /// The text of a stored output.
     fn load(&self, output: &OutputRef) -> Result<Arc<str>, JournalError>;
 }

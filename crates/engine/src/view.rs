@@ -39,6 +39,8 @@ pub struct RunView {
     pub denials: Vec<Denial>,
     /// Sessions of agent CLIs by task id, over all chapters: a conversation outlives a changed workflow.
     pub sessions: HashMap<String, Session>,
+    /// Why it is not known what came behind the last records; nobody has taken the run over since.
+    pub salvaged: Option<Box<str>>,
     /// Sequence number of the last record.
     pub seq: u64,
 }
@@ -116,6 +118,7 @@ impl RunView {
             used_before: None,
             denials: Vec::new(),
             sessions: HashMap::new(),
+            salvaged: None,
             seq: record.seq,
         };
         view.fold(record)?;
@@ -238,7 +241,16 @@ impl RunView {
                 }
             }
             Fact::Finished { .. } => self.finished_at = Some(at),
-            Fact::Started(_) | Fact::Resumed { .. } | Fact::Cancelled | Fact::BudgetSet { .. } => {}
+            Fact::UsageReported { task, attempt, usage } => {
+                let attempts = &mut self.tasks[task.index()].attempts;
+                if let Some(of) = attempts.iter_mut().rfind(|a| a.attempt == *attempt) {
+                    of.usage = Some(**usage);
+                }
+            }
+            Fact::Salvaged { reason } => self.salvaged = Some(reason.clone()),
+            // Whoever took the run over after a salvage has been told what is not known.
+            Fact::Resumed { .. } => self.salvaged = None,
+            Fact::Started(_) | Fact::Cancelled | Fact::BudgetSet { .. } | Fact::StorageRecovered { .. } => {}
         }
         if self.run.finished().is_none() {
             self.finished_at = None;

@@ -10,7 +10,9 @@ use raddle_engine::attempt::{AttemptKey, Ended, RawOutput, Report, StopCause, St
 use raddle_engine::fact::Record;
 use raddle_engine::outputs::Outputs;
 use raddle_engine::ports::JournalError;
-use raddle_engine::{Attempt, Ending, Engine, EngineError, FailureClass, Observer, Outcome, TaskIx, Time};
+use raddle_engine::{
+    Attempt, Ending, Engine, EngineError, FailureClass, Observer, OnStorageFault, Outcome, TaskIx, Time,
+};
 use raddle_kernel::{Pool, Run};
 use raddle_testkit::script::{Part, Scripted};
 
@@ -122,6 +124,7 @@ fn drive_with_failing_append(told: &Told, nth: u32) -> (Vec<u64>, usize, Result<
     told.store.fail_append(nth);
     let mut engine = Engine::new(&mut program, &mut dispatcher, &mut journal, &mut clock, told.admission());
     engine.observe(&mut witness);
+    engine.on_storage_fault(OnStorageFault::Leave);
     engine.begin(told.chapter());
     let result = engine.drive();
     (witness.0, dispatcher.started.len(), result)

@@ -132,6 +132,11 @@ impl Home {
         lock::holder(&self.run_folder(run))
     }
 
+    /// Why the engine that owns the run can record nothing for now, in words; `None` while it can, or when nobody owns it.
+    pub fn paused(&self, run: &RunId) -> Option<String> {
+        lock::word(&self.run_folder(run))
+    }
+
     /// The index beside a run's journal, if it is there and readable.
     pub fn meta(&self, run: &RunId) -> Option<RunMeta> {
         meta::read(&self.run_folder(run))

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +15,11 @@ use crate::sqlite::io;
 
 /// Name of the lock's file in the folder of a run.
 pub(crate) const FILE_NAME: &str = "owner.lock";
+
+/// The longest word about a fault, in characters.
+const WORD_CHARS: usize = 400;
+/// More than that nobody signs.
+const SIGNED_BYTES: u64 = 4096;
 
 /// How often an opener tries again when nobody owns the run but somebody is looking whether it is owned.
 const TRIES: u32 = 200;
@@ -74,6 +79,17 @@ impl OwnerLock {
         signature(&self.file).1
     }
 
+    /// Writes beside the signature why nothing can be recorded, or takes that away. In place, so that it needs no room on
+    /// a disk that has none; a courtesy, so what fails is let go.
+    pub(crate) fn leave_word(&mut self, epoch: u32, why: Option<&str>) {
+        let mut text = format!("{} {epoch}\n", std::process::id());
+        if let Some(why) = why {
+            let why: String = why.chars().filter(|c| !c.is_control()).take(WORD_CHARS).collect();
+            text.push_str(&format!("paused: {why}\n"));
+        }
+        let _ = self.file.write_all_at(text.as_bytes(), 0).and_then(|()| self.file.set_len(text.len() as u64));
+    }
+
     /// Writes the owner's process and epoch into the file. No sync: it matters to processes that are alive together
     /// with this one; what must survive the machine is in the records.
     pub(crate) fn sign(&mut self, epoch: u32) -> Result<(), JournalError> {
@@ -106,6 +122,15 @@ pub(crate) fn holder(folder: &Path) -> Option<String> {
         Err(Errno::WOULDBLOCK) => Some(signature(&file).0),
         _ => None,
     }
+}
+
+/// Why the owner of the run in that folder can record nothing for now, if it says so.
+pub(crate) fn word(folder: &Path) -> Option<String> {
+    holder(folder)?;
+    let mut text = Vec::new();
+    File::open(folder.join(FILE_NAME)).ok()?.take(SIGNED_BYTES).read_to_end(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    text.lines().find_map(|line| line.strip_prefix("paused: ")).map(str::to_owned)
 }
 
 /// `pid EPOCH`, as far as it can be read; the content is a hint and is never trusted.

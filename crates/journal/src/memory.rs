@@ -115,6 +115,11 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
+    fn reopen(&mut self) -> Result<u64, JournalError> {
+        let epoch = self.store.disk().epoch;
+        if epoch != self.epoch { Err(JournalError::Owned { by: format!("epoch {epoch}") }) } else { Ok(self.last_seq) }
+    }
+
     fn replay(&mut self, each: &mut dyn FnMut(Record)) -> Result<(), JournalError> {
         let records = self.store.records();
         records.into_iter().for_each(each);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::budget;
 use super::document::{budget_entry, rfc3339, usage_entry};
-use crate::terminal::harmless;
+use crate::terminal::{self, harmless};
 
 /// One line: `seq`, `ts`, `type`, `task` when it concerns one, `state` when it changes a task's state. `view` is the
 /// run after the record.
@@ -58,6 +58,14 @@ pub fn line(record: &Record, view: &RunView) -> Value {
         Fact::Cancelled => ("run_cancelled", json!({})),
         Fact::BudgetSet { budget } => ("budget_set", json!({"budget": budget_entry(budget)})),
         Fact::Finished { outcome } => ("run_finished", json!({"outcome": outcome.name()})),
+        Fact::UsageReported { task, attempt, usage } => (
+            "usage_reported",
+            json!({"task": id(task), "attempt": attempt.0, "usage": usage_entry(Some(**usage))}),
+        ),
+        Fact::StorageRecovered { paused_ms, reason } => {
+            ("storage_recovered", json!({"paused_ms": paused_ms, "reason": reason}))
+        }
+        Fact::Salvaged { reason } => ("journal_salvaged", json!({"reason": reason})),
     };
     event["type"] = kind.into();
     if let (Value::Object(event), Value::Object(more)) = (&mut event, more) {
@@ -105,7 +113,11 @@ pub fn words(record: &Record, view: &RunView) -> String {
         Fact::Cancelled => "cancelled".to_owned(),
         Fact::BudgetSet { .. } => format!("budget {}", budget::words(&view.ledger, record.at)),
         Fact::Finished { outcome } => format!("end    {}", outcome.name()),
-        Fact::TaskAdopted { .. } | Fact::Resumed { .. } => return String::new(),
+        Fact::StorageRecovered { paused_ms, reason } => {
+            format!("disk   is back after {} ({})", terminal::duration(*paused_ms), harmless(reason))
+        }
+        Fact::Salvaged { reason } => format!("lost   what came after this: {}", harmless(reason)),
+        Fact::TaskAdopted { .. } | Fact::Resumed { .. } | Fact::UsageReported { .. } => return String::new(),
     };
     format!("{time}  {what}\n")
 }

@@ -118,6 +118,9 @@ impl Reporter {
             | Fact::ModelChosen { .. }
             | Fact::Resumed { .. }
             | Fact::BudgetSet { .. }
+            | Fact::UsageReported { .. }
+            | Fact::StorageRecovered { .. }
+            | Fact::Salvaged { .. }
             | Fact::Finished { .. } => {}
         }
     }

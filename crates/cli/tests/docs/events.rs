@@ -39,6 +39,13 @@ const TYPES: &[(&str, &str, &[&str])] = &[
     ),
     ("run_cancelled", "A person ended the run", &[]),
     ("budget_set", "A person gave the run another budget; it goes on if it had ended for want of one", &["budget"]),
+    (
+        "usage_reported",
+        "What an attempt had used when its engine left; it counts when nobody reports more",
+        &["task", "attempt", "usage"],
+    ),
+    ("storage_recovered", "For a while nothing could be recorded; now it can again", &["paused_ms", "reason"]),
+    ("journal_salvaged", "The journal was damaged; what came after the record before is not known", &["reason"]),
     ("run_finished", "Everything has settled, or the budget lets nothing more start", &["outcome"]),
 ];
 
@@ -67,7 +74,8 @@ const FIELDS: &[(&str, &str)] = &[
     ("resource", "On what"),
     ("rule", "Why not"),
     ("model", "The model that performs it"),
-    ("reason", "Why it does"),
+    ("reason", "Why it does; what was wrong with the disk or the journal"),
+    ("paused_ms", "For how long nothing could be recorded"),
     ("outcome", "`succeeded`, `degraded`, `failed`, `cancelled`, `budget_exhausted`"),
 ];
 

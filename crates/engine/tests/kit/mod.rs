@@ -150,6 +150,9 @@ impl Told {
             Fact::Cancelled => "cancelled".into(),
             Fact::BudgetSet { .. } => "budget set".into(),
             Fact::Finished { outcome } => format!("finished: {}", outcome.name()),
+            Fact::UsageReported { task, .. } => format!("{} has used", self.id(task)),
+            Fact::StorageRecovered { .. } => "storage recovered".into(),
+            Fact::Salvaged { .. } => "salvaged".into(),
         };
         self.records().into_iter().map(word).collect()
     }

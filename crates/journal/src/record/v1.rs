@@ -84,6 +84,18 @@ enum FactV1<'a> {
         reason: &'a str,
     },
     BudgetSet(BudgetV1),
+    UsageReported {
+        task: u32,
+        attempt: u32,
+        usage: UsageV1,
+    },
+    StorageRecovered {
+        paused_ms: u64,
+        reason: &'a str,
+    },
+    Salvaged {
+        reason: &'a str,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -231,6 +243,11 @@ fn mirror(fact: &Fact) -> FactV1<'_> {
             agents: budget.agents,
             wall_ms: budget.wall_ms,
         }),
+        Fact::UsageReported { task, attempt, usage } => {
+            FactV1::UsageReported { task: task.0, attempt: attempt.0, usage: mirror_usage(usage) }
+        }
+        Fact::StorageRecovered { paused_ms, reason } => FactV1::StorageRecovered { paused_ms: *paused_ms, reason },
+        Fact::Salvaged { reason } => FactV1::Salvaged { reason },
     }
 }
 
@@ -310,6 +327,11 @@ fn fact(stored: FactV1<'_>) -> Result<Fact, &'static str> {
         FactV1::BudgetSet(BudgetV1 { usd_nanos, tokens, agents, wall_ms }) => {
             Fact::BudgetSet { budget: Budget { usd: usd_nanos.map(Money), tokens, agents, wall_ms } }
         }
+        FactV1::UsageReported { task, attempt, usage } => {
+            Fact::UsageReported { task: TaskIx(task), attempt: Attempt(attempt), usage: usage_of(usage)? }
+        }
+        FactV1::StorageRecovered { paused_ms, reason } => Fact::StorageRecovered { paused_ms, reason: reason.into() },
+        FactV1::Salvaged { reason } => Fact::Salvaged { reason: reason.into() },
     })
 }
 

@@ -37,6 +37,8 @@ pub struct SqliteJournal {
     outputs: Outputs,
     epoch: u32,
     tip: Tip,
+    /// Where the chain would end if the append that failed last was durable all the same.
+    attempted: Option<Tip>,
     /// The first damage that was found. Nothing is added to a journal that is known to be damaged.
     damaged: Option<(u64, String)>,
     /// Written beside the journal once the run has begun.
@@ -67,6 +69,7 @@ impl SqliteJournal {
             folder,
             epoch: 1,
             tip: Tip::default(),
+            attempted: None,
             damaged: None,
             meta: Some(meta),
             payload: Vec::new(),
@@ -96,6 +99,7 @@ impl SqliteJournal {
             folder,
             epoch,
             tip,
+            attempted: None,
             damaged: None,
             meta: None,
             payload: Vec::new(),
@@ -106,6 +110,11 @@ impl SqliteJournal {
     /// The folder of the run.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Whether the journal's file has come into being.
+    fn exists(&self) -> bool {
+        !matches!(self.db, Database::Unborn) || self.folder.join(FILE_NAME).exists()
     }
 
     /// The open database.
@@ -213,10 +222,41 @@ impl Journal for SqliteJournal {
         drop(batches);
         self.payload = payload;
         self.payload.shrink_to(ROW_BYTES);
-        if committed.is_ok() {
-            self.tip = tip;
+        match committed {
+            Ok(()) => (self.tip, self.attempted) = (tip, None),
+            Err(_) => self.attempted = Some(tip),
         }
         committed
+    }
+
+    fn reopen(&mut self) -> Result<u64, JournalError> {
+        if !self.lock.is_ours() {
+            return Err(JournalError::Owned { by: self.lock.usurper() });
+        }
+        if !self.exists() {
+            self.db = Database::Unborn;
+            return Ok(self.tip.seq);
+        }
+        // What a failed sync leaves in the system's cache reads like what is on the disk. The log is therefore moved into
+        // the database, which writes and syncs every page of it anew, before anything in it is believed.
+        self.db = Database::Closed;
+        let db = rows::open(&self.folder.join(FILE_NAME), Access::Write)?;
+        rows::write_anew(&db)?;
+        let found = rows::tip(&db)?;
+        if found != self.tip && Some(found) != self.attempted {
+            let what = format!("it ends at record {} where {} is known to be durable", found.seq, self.tip.seq);
+            self.damaged = Some((found.seq.min(self.tip.seq), what.clone()));
+            return Err(JournalError::Damaged { after: found.seq.min(self.tip.seq), what });
+        }
+        self.db = Database::Open(db);
+        (self.tip, self.attempted) = (found, None);
+        // Nothing that was acknowledged may have gone with the fault.
+        self.replay(&mut |_| {})?;
+        Ok(self.tip.seq)
+    }
+
+    fn leave_word(&mut self, why: Option<&str>) {
+        self.lock.leave_word(self.epoch, why);
     }
 
     fn replay(&mut self, each: &mut dyn FnMut(Record)) -> Result<(), JournalError> {

@@ -9,7 +9,7 @@ use raddle_engine::ports::JournalError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Row, params};
 
-use super::fault::judge;
+use super::fault::{io, judge};
 use super::image::{APPLICATION_ID, LAYOUT, SCHEMA};
 use crate::chain::{Hash, Header, Tip};
 use crate::record::{self, DecodeError};
@@ -98,6 +98,15 @@ pub(super) fn insert(db: &Connection, batch: &Batch<'_>) -> rusqlite::Result<()>
     let Header { n, epoch, first, count, version } = batch.header;
     statement.execute(params![n as i64, epoch, first as i64, count, version, &batch.hash[..], batch.payload])?;
     Ok(())
+}
+
+/// Moves everything that is in the write-ahead log into the database file and syncs that.
+pub(super) fn write_anew(db: &Connection) -> Result<(), JournalError> {
+    let busy: i64 = db
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .map_err(|e| judge("write the journal anew", 0, e))?;
+    // A reader that looks at the log for longer than `busy_timeout`; it will be gone at the next try.
+    if busy == 0 { Ok(()) } else { Err(io("write the journal anew", "a reader holds it")) }
 }
 
 /// Takes a row as it is stored: header, hash, payload.

@@ -30,6 +30,8 @@ struct Entry {
     charged: Option<Amount>,
     /// Whether somebody said anything of its use.
     told: bool,
+    /// What its engine knew of its use when it left.
+    left_with: Option<Usage>,
 }
 
 impl Book {
@@ -44,9 +46,16 @@ impl Book {
             Fact::Started(chapter) => {
                 let snapshot: Snapshot = serde_json::from_str(&chapter.options).map_err(|e| e.to_string())?;
                 self.limits = snapshot.budget;
-                self.entries.iter_mut().filter(|e| e.charged.is_none()).for_each(|e| e.charged = Some(e.held));
+                self.entries.iter_mut().filter(|e| e.charged.is_none()).for_each(|e| {
+                    e.charged = Some(e.left_with.as_ref().map_or(e.held, |usage| Self::amount(usage, e.held)));
+                });
             }
             Fact::BudgetSet { budget } => self.limits = *budget,
+            Fact::UsageReported { task, usage, .. } => {
+                tally.note("use of an attempt that was left");
+                let live = self.entries.iter_mut().find(|e| e.task == *task && e.charged.is_none());
+                live.into_iter().for_each(|e| e.left_with = Some(**usage));
+            }
             Fact::AttemptStarted { task, .. } => return self.start(*task),
             Fact::AttemptSucceeded { task, usage, .. } => self.settle(*task, usage.as_deref(), false, tally),
             Fact::AttemptFailed { task, usage, class, .. } => {
@@ -68,24 +77,19 @@ impl Book {
         if let Some(why) = self.refuses(task, true) {
             return Err(format!("it starts, and {why}"));
         }
-        self.entries.push(Entry { task, held, charged: None, told: false });
+        self.entries.push(Entry { task, held, charged: None, told: false, left_with: None });
         Ok(())
     }
 
     fn settle(&mut self, task: TaskIx, usage: Option<&Usage>, free: bool, tally: &mut Tally) {
         let Some(entry) = self.entries.iter_mut().find(|e| e.task == task && e.charged.is_none()) else { return };
         entry.told = usage.is_some();
+        let left_with = entry.left_with;
+        let usage = usage.or(left_with.as_ref());
         let charged = match usage {
             None if free => Amount::default(),
             None => entry.held,
-            Some(usage) => Amount {
-                usd: usage.cost_usd.and_then(Money::from_usd).unwrap_or(entry.held.usd),
-                tokens: match tokens_of(usage) {
-                    0 if usage.cost_is == CostIs::Reserved => entry.held.tokens,
-                    known => known,
-                },
-                agents: 0,
-            },
+            Some(usage) => Self::amount(usage, entry.held),
         };
         entry.charged = Some(charged);
         let held = entry.held.usd > Money::ZERO;
@@ -97,6 +101,14 @@ impl Book {
             Some(_) => tally.note("use reported"),
             None => {}
         }
+    }
+
+    fn amount(usage: &Usage, held: Amount) -> Amount {
+        let tokens = match tokens_of(usage) {
+            0 if usage.cost_is == CostIs::Reserved => held.tokens,
+            known => known,
+        };
+        Amount { usd: usage.cost_usd.and_then(Money::from_usd).unwrap_or(held.usd), tokens, agents: 0 }
     }
 
     fn end(&self, record: &Record, run: &Run) -> Result<(), String> {

@@ -67,6 +67,8 @@ pub(super) struct SimJournal {
     inner: Box<dyn Journal>,
     /// Appends until one fails.
     fails_in: Option<u64>,
+    /// How often the store goes on failing after that.
+    fails_on: u64,
     /// What a lying disk has not written yet.
     unwritten: Vec<Record>,
 }
@@ -79,7 +81,7 @@ impl SimJournal {
             world.violated("an epoch that is not above all before");
         }
         world.newest_epoch.set(inner.epoch());
-        SimJournal { world: Rc::clone(world), inner, fails_in, unwritten: Vec::new() }
+        SimJournal { world: Rc::clone(world), inner, fails_in, fails_on: 0, unwritten: Vec::new() }
     }
 
     fn write(&mut self, records: &[Record]) -> Result<(), JournalError> {
@@ -125,6 +127,22 @@ impl SimJournal {
     }
 }
 
+fn fault(what: &str) -> JournalError {
+    JournalError::Io { what: what.into(), source: "the story wants it".into() }
+}
+
+impl SimJournal {
+    /// A fault that lasts.
+    fn fail_on(&mut self, what: &str) -> Result<(), JournalError> {
+        if self.fails_on == 0 {
+            return Ok(());
+        }
+        self.fails_on -= 1;
+        self.world.note("the fault lasts");
+        Err(fault(what))
+    }
+}
+
 impl Journal for SimJournal {
     fn epoch(&self) -> u32 {
         self.inner.epoch()
@@ -139,16 +157,16 @@ impl Journal for SimJournal {
         match self.fails_in {
             Some(0) => {
                 self.fails_in = None;
+                self.fails_on = self.world.below(4);
                 self.world.note("append failed");
-                match &self.world.disk {
-                    Disk::Memory(store) => store.fail_append(1),
-                    Disk::Folder(..) => {
-                        return Err(JournalError::Io { what: "append".into(), source: "the story wants it".into() });
-                    }
+                if self.world.one_in(3) && self.world.sabotage.is_none() {
+                    self.write(records)?;
+                    self.world.note("append failed, and the batch was durable");
                 }
+                return Err(fault("append"));
             }
             Some(n) => self.fails_in = Some(n - 1),
-            None => {}
+            None => self.fail_on("append")?,
         }
         if self.world.sabotage == Some(Sabotage::LieAboutDurability) {
             let earlier = std::mem::replace(&mut self.unwritten, records.to_vec());
@@ -166,9 +184,16 @@ impl Journal for SimJournal {
     fn store(&mut self, text: Arc<str>) -> Result<OutputRef, JournalError> {
         if self.world.strikes(400) {
             self.world.note("store failed");
-            return Err(JournalError::Io { what: "store an output".into(), source: "the story wants it".into() });
+            self.fails_on = self.world.below(4);
+            return Err(fault("store an output"));
         }
         self.inner.store(text)
+    }
+
+    fn reopen(&mut self) -> Result<u64, JournalError> {
+        self.world.step("crash while pausing");
+        self.fail_on("open the journal again")?;
+        self.inner.reopen()
     }
 
     fn load(&self, output: &OutputRef) -> Result<Arc<str>, JournalError> {

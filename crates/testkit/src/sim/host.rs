@@ -14,7 +14,7 @@ use raddle_engine::outputs::Outputs;
 use raddle_engine::ports::{Journal, JournalError};
 use raddle_engine::program::{Context, Program};
 use raddle_engine::view::RunView;
-use raddle_engine::{Budget, Ending, Engine, EngineError, Observer};
+use raddle_engine::{Budget, Ending, Engine, EngineError, Observer, OnStorageFault, StorageNews};
 use raddle_kernel::{
     Attempt, FailureClass, Graph, OnDoubt, Outcome, Phase, Refusal, RetryPolicy, Run, Strength, TaskIx, TaskState,
 };
@@ -94,6 +94,15 @@ impl Observer for Auditor {
             world.insist(world.ledger.borrow().compare(run, outputs));
         }
     }
+
+    fn storage(&mut self, news: StorageNews<'_>) {
+        self.0.left_behind.set(matches!(news, StorageNews::LeftBehind { .. }));
+        self.0.note(match news {
+            StorageNews::Paused { .. } => "paused",
+            StorageNews::Recovered { .. } => "the disk is back",
+            StorageNews::LeftBehind { .. } => "left while the disk was away",
+        });
+    }
 }
 
 /// Lets engine after engine drive the run until it has settled for good.
@@ -147,6 +156,7 @@ fn generation(world: &Rc<World>, depth: u32, last: Option<End>) -> Option<End> {
     if eventful && depth == 0 && world.strikes(6) {
         stage.will_hang(world.below(400));
     }
+    world.left_behind.set(false);
     let mut journal = SimJournal::open(world, fails_in);
     let drove = catch_unwind(AssertUnwindSafe(|| drive(world, &mut journal, &mut stage, last)));
     let stale = journal.epoch() != world.newest_epoch.get();
@@ -177,7 +187,8 @@ fn agree(world: &World, end: End) {
     let said = match end {
         End::Drove(Ending::Finished(outcome)) => ledger.finished() == Some(outcome),
         End::Drove(Ending::Waiting) => ledger.finished().is_none() && ledger.run().outcome() == Outcome::Waiting,
-        End::Drove(Ending::Stopped(_)) => ledger.finished().is_none(),
+        // An append that failed may have been durable all the same; who left could not know.
+        End::Drove(Ending::Stopped(_)) => ledger.finished().is_none() || world.left_behind.get(),
         End::Died | End::Failed => true,
     };
     if !said {
@@ -207,6 +218,9 @@ fn drive(
     let (epoch, admission) = (journal.epoch(), admission.with_budget(money(world, &records)));
     let mut engine = Engine::new(&mut program, stage, journal, &mut clock, admission);
     engine.observe(&mut auditor);
+    if world.one_in(3) {
+        engine.on_storage_fault(OnStorageFault::Leave);
+    }
     if records.is_empty() {
         engine.begin(chapter(story, story.snapshot().budget));
         // What `--only` leaves out.
@@ -225,7 +239,7 @@ fn drive(
         go_on(world, &mut engine, last);
     }
     let ending = engine.drive()?;
-    if epoch == world.newest_epoch.get() {
+    if epoch == world.newest_epoch.get() && !world.left_behind.get() {
         // Gates that ask nobody have to be noticed by what they let through.
         if world.sabotage != Some(Sabotage::OverlookBudget) {
             world.insist(world.ledger.borrow().compare_money(engine.budget()));

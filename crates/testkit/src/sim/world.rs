@@ -37,6 +37,8 @@ pub(super) struct World {
     now_ms: Cell<u64>,
     /// Calls of ports until the process dies.
     fuse: Cell<Option<u64>>,
+    /// Whether the engine left while nothing could be recorded: it knows more than the records do, or less.
+    pub(super) left_behind: Cell<bool>,
     /// Epoch of the newest owner.
     pub(super) newest_epoch: Cell<u32>,
     /// Engines so far.
@@ -71,6 +73,7 @@ impl World {
             chance: RefCell::new(chance_of(&[story.seed, 3])),
             now_ms: Cell::new(DAWN_MS),
             fuse: Cell::new(None),
+            left_behind: Cell::new(false),
             newest_epoch: Cell::new(0),
             generations: Cell::new(0),
             story,
