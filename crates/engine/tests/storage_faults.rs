@@ -182,8 +182,7 @@ fn an_output_that_finds_no_room_is_stored_later() {
     let told = Told::of(FAN);
     let long = "o".repeat(10_000);
     let text = long.clone();
-    let mut dispatcher =
-        Scripted::new(&told.clock, move |_| Part::Ends(300, Ok(RawOutput::Text(text.clone()))));
+    let mut dispatcher = Scripted::new(&told.clock, move |_| Part::Ends(300, Ok(RawOutput::Text(text.clone()))));
     let (witness, ended) = drive(&told, Fault { store: 2, times: 3, ..Fault::default() }, &mut dispatcher);
     assert_eq!(ended.unwrap(), Ending::Finished(Outcome::Succeeded));
     assert!(witness.news.contains(&"paused"));

@@ -39,7 +39,7 @@ pub struct RunArgs {
     /// Leave the terminal; the run goes on in the background.
     #[arg(long, conflicts_with = "dry_run")]
     pub detach: bool,
-    /// Exit instead of waiting for a person or a quota. Always so in this version: nothing waits in the foreground.
+    /// Exit instead of waiting: for a person, a quota, or a disk that takes nothing.
     #[arg(long)]
     pub no_wait: bool,
     /// Only this task; may be repeated.
@@ -99,7 +99,7 @@ pub struct ResumeArgs {
     /// Another budget, such as 5usd or 200000tok; may be repeated. It is for the whole run: what was spent stays spent.
     #[arg(long, value_name = "AMOUNT", value_parser = budget)]
     pub budget: Vec<Budget>,
-    /// Exit instead of waiting for a person or a quota. Always so in this version: nothing waits in the foreground.
+    /// Exit instead of waiting: for a person, a quota, or a disk that takes nothing.
     #[arg(long)]
     pub no_wait: bool,
     /// Exit 4 when the run is degraded.
@@ -119,7 +119,7 @@ pub struct ContinueArgs {
     /// The task's id.
     #[arg(value_name = "TASK")]
     pub task: String,
-    /// Exit instead of waiting for a person or a quota. Always so in this version: nothing waits in the foreground.
+    /// Exit instead of waiting: for a person, a quota, or a disk that takes nothing.
     #[arg(long)]
     pub no_wait: bool,
     /// Exit 4 when the run is degraded.

@@ -58,6 +58,11 @@ pub enum Happening<'a> {
         /// `$0.08 of $0.10`.
         words: &'a str,
     },
+    /// Whether anything can be recorded, in words.
+    Storage {
+        /// Why not, or that it can again.
+        words: &'a str,
+    },
     /// An attempt used this much more.
     Used {
         /// Tokens in and out, cache included.

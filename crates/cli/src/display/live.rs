@@ -55,6 +55,7 @@ impl<W: Write> Live<W> {
                 let (after, message) = (duration(after_ms), first_line(message));
                 writeln!(self.above, "retrying {} in {after}: {message}", tally.id(ix))
             }
+            Happening::Storage { words } => writeln!(self.above, "disk: {}", harmless(words)),
             Happening::Finished => {
                 self.clear();
                 return;

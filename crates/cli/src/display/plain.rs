@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::event::{Ending, Happening};
 use super::tally::{Tally, first_line};
-use crate::terminal::duration;
+use crate::terminal::{duration, harmless};
 
 /// Lines wait at most this long while the engine is busy.
 const DELAY: Duration = Duration::from_millis(50);
@@ -60,6 +60,7 @@ impl<W: Write> Plain<W> {
                 words.clone_into(&mut self.budget);
                 writeln!(out, "{time} budget  {words}")
             }
+            Happening::Storage { words } => writeln!(out, "{time} disk    {}", harmless(words)),
             Happening::Budget { .. } | Happening::Progress { .. } | Happening::Used { .. } | Happening::Finished => {
                 Ok(())
             }

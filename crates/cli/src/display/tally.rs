@@ -76,7 +76,7 @@ impl Tally {
                     None => self.cost_unknown = true,
                 }
             }
-            Happening::Finished => {}
+            Happening::Storage { .. } | Happening::Finished => {}
         }
     }
 

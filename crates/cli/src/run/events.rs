@@ -58,10 +58,9 @@ pub fn line(record: &Record, view: &RunView) -> Value {
         Fact::Cancelled => ("run_cancelled", json!({})),
         Fact::BudgetSet { budget } => ("budget_set", json!({"budget": budget_entry(budget)})),
         Fact::Finished { outcome } => ("run_finished", json!({"outcome": outcome.name()})),
-        Fact::UsageReported { task, attempt, usage } => (
-            "usage_reported",
-            json!({"task": id(task), "attempt": attempt.0, "usage": usage_entry(Some(**usage))}),
-        ),
+        Fact::UsageReported { task, attempt, usage } => {
+            ("usage_reported", json!({"task": id(task), "attempt": attempt.0, "usage": usage_entry(Some(**usage))}))
+        }
         Fact::StorageRecovered { paused_ms, reason } => {
             ("storage_recovered", json!({"paused_ms": paused_ms, "reason": reason}))
         }

@@ -15,7 +15,7 @@ use raddle_engine::secrets::Secrets;
 use raddle_engine::snapshot::{CapRecord, RunOptions, Snapshot};
 use raddle_engine::task_program::{Place, TaskProgram};
 use raddle_engine::view::RunView;
-use raddle_engine::{Budget, Ending, Engine, TaskIx};
+use raddle_engine::{Budget, Ending, Engine, OnStorageFault, TaskIx};
 use raddle_executors::api::ApiExecutor;
 use raddle_executors::warden::Leash;
 use raddle_executors::worktree::Trees;
@@ -64,6 +64,8 @@ pub struct Launch {
     /// `--strict`.
     pub strict: bool,
     secrets: Arc<Secrets>,
+    /// `--no-wait`: leave instead of waiting, also for the disk.
+    pub no_wait: bool,
 }
 
 /// From where a run is driven.
@@ -118,6 +120,7 @@ impl Launch {
             report,
             strict,
             secrets: Arc::default(),
+            no_wait: false,
         }
     }
 
@@ -335,6 +338,9 @@ impl Launch {
         let ended = {
             let mut engine = Engine::new(&mut program, &mut performer, &mut journal, &mut clock, admission);
             engine.observe(&mut reporter);
+            if self.no_wait {
+                engine.on_storage_fault(OnStorageFault::Leave);
+            }
             match (from, &before) {
                 (Point::Records(records, word), _) => {
                     engine.load(records).map_err(|e| engine_problem(id.as_str(), &e))?;
@@ -484,7 +490,13 @@ impl Launch {
             terminal::tell(&summary(view, ending, exit));
         }
         merged.tell(self.report.quiet);
-        if let Some(error) = &reporter.broken {
+        if reporter.left_behind > 0 {
+            terminal::tell(&format!(
+                "warning: nothing could be recorded in the end; what became of {} is known to nobody\n",
+                terminal::counted(reporter.left_behind, "attempt")
+            ));
+        }
+        if let Some(error) = reporter.broken() {
             terminal::tell(&format!("warning: events could not all be written: {error}\n"));
         }
         if let Ending::Finished(outcome) = ending {

@@ -53,7 +53,9 @@ pub fn ps(args: PsArgs) -> Result<Exit, Problem> {
     }
     terminal::print(&table.render())?;
     for row in rows.iter().filter(|r| r.reason.is_some()) {
-        terminal::tell(&format!("{}: quarantined: {}\n", row.id, harmless(row.reason.as_deref().unwrap_or_default())));
+        let quarantined = if row.outcome == "quarantined" { "quarantined: " } else { "" };
+        let reason = harmless(row.reason.as_deref().unwrap_or_default());
+        terminal::tell(&format!("{}: {quarantined}{reason}\n", row.id));
     }
     Ok(Exit::Success)
 }
@@ -105,7 +107,7 @@ impl Row {
             workflow: view.chapter.workflow.clone(),
             outcome: outcome_name(view, opened.live).into(),
             live: opened.live,
-            reason: None,
+            reason: opened.paused.as_ref().map(|why| format!("paused: {why}")),
             started_at: Some(view.started_at),
             took_ms: view.finished_at.map(|end| end.0.saturating_sub(view.started_at.0)),
             done,
@@ -214,6 +216,9 @@ fn in_words(opened: &Opened) -> Result<String, Problem> {
         rfc3339(view.started_at),
         terminal::duration(end.0.saturating_sub(view.started_at.0))
     );
+    if let Some(why) = &opened.paused {
+        let _ = writeln!(text, "paused: nothing can be recorded: {}\n", harmless(why));
+    }
     let mut table = Table::new(&["TASK", "KIND", "STATE", "TRIES", "TOOK", "COST", ""]);
     for i in 0..view.tasks.len() as u32 {
         let (task, record, detail) = (TaskIx(i), &view.snapshot.tasks[i as usize], &view.tasks[i as usize]);
@@ -327,9 +332,20 @@ fn reason(opened: &Opened, task: TaskIx) -> String {
         _ if !opened.live => {
             format!("{id} has not run: no engine owns the run; `raddle resume {}` goes on with it.", opened.id)
         }
-        TaskState::Running { attempt } => format!("{id} is running (attempt {}).", attempt.0),
+        TaskState::Running { attempt } => {
+            format!("{id} is running (attempt {}).{}", attempt.0, paused(opened, "what comes of it is kept"))
+        }
+        TaskState::Ready | TaskState::Pending if opened.paused.is_some() => {
+            format!("{id} does not start.{}", paused(opened, "nothing starts"))
+        }
         TaskState::Ready | TaskState::Pending => waiting_for(view, task),
     }
+}
+
+/// What a pause means for a task; empty while there is none.
+fn paused(opened: &Opened, meaning: &str) -> String {
+    let why = |why: &String| format!(" The engine can record nothing for now, so {meaning}: {why}.");
+    opened.paused.as_ref().map(why).unwrap_or_default()
 }
 
 fn waiting_for(view: &RunView, task: TaskIx) -> String {

@@ -16,6 +16,7 @@ mod reporter;
 mod resume;
 mod secrets;
 mod servers;
+mod sink;
 mod start;
 mod stop;
 mod store;

@@ -2,55 +2,49 @@
 //! for the end. It reads what the engine publishes and decides nothing.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::time::Instant;
 
 use raddle_engine::attempt::{AttemptKey, Usage};
 use raddle_engine::fact::{Fact, Record};
 use raddle_engine::outputs::Outputs;
 use raddle_engine::view::RunView;
-use raddle_engine::{Observer, TaskIx, Time};
+use raddle_engine::{Observer, StorageNews, TaskIx, Time};
 use raddle_kernel::{Run, TaskState};
 
+use super::sink::Sink;
 use super::{budget, events, store};
 use crate::args::ReportArgs;
 use crate::display::event::{Ending, Happening, Scene};
 use crate::display::{Display, Loudness};
 use crate::problem::Problem;
-use crate::terminal::Colour;
+use crate::terminal::{self, Colour};
 
 /// See the module.
 pub struct Reporter {
     view: Option<RunView>,
-    events: Option<BufWriter<Box<dyn Write>>>,
+    events: Option<Sink>,
     display: Display,
     /// Where a caller that has detached reads which run it is.
     caller: Option<File>,
     /// Phase in which each task was last shown, so that derived changes (blocked) are shown too.
     shown: Vec<Option<Ending>>,
-    /// Why events can no longer be written.
-    pub broken: Option<std::io::Error>,
+    /// Results that came and could not be recorded before the engine left.
+    pub left_behind: usize,
 }
 
 impl Reporter {
     /// As the command line asks.
     pub fn new(report: &ReportArgs, scene: Scene, caller: Option<File>) -> Result<Self, Problem> {
-        let sink: Option<Box<dyn Write>> = match report.events.as_deref() {
-            None => None,
-            Some("-") => Some(Box::new(std::io::stdout())),
-            Some(path) => {
-                let file = File::create(path).map_err(|e| Problem::io(format!("write events to {path}"), &e))?;
-                Some(Box::new(file))
-            }
-        };
+        let events = report.events.as_deref().map(Sink::named).transpose()?;
         let loudness = if report.quiet { Loudness::Quiet } else { Loudness::Normal };
         Ok(Reporter {
             view: None,
-            events: sink.map(BufWriter::new),
+            events,
             caller,
             shown: vec![None; scene.tasks.len()],
             display: Display::new(scene, loudness, Colour::for_stderr(false)),
-            broken: None,
+            left_behind: 0,
         })
     }
 
@@ -75,11 +69,12 @@ impl Reporter {
     }
 
     fn flush(&mut self) {
-        if let Some(events) = &mut self.events
-            && let Err(error) = events.flush()
-        {
-            self.broken.get_or_insert(error);
-        }
+        self.events.iter_mut().for_each(Sink::flush);
+    }
+
+    /// Why not all events were written.
+    pub fn broken(&self) -> Option<&std::io::Error> {
+        self.events.as_ref().and_then(Sink::fault)
     }
 
     fn show(&mut self, record: &Record, run: &Run) {
@@ -181,10 +176,8 @@ impl Observer for Reporter {
             };
             folded.expect("what the engine publishes can be folded");
             let Some(view) = &self.view else { continue };
-            if let Some(events) = &mut self.events
-                && let Err(error) = writeln!(events, "{}", events::line(record, view))
-            {
-                self.broken.get_or_insert(error);
+            if let Some(events) = &mut self.events {
+                events.line(events::line(record, view));
             }
             self.show(record, run);
         }
@@ -201,6 +194,27 @@ impl Observer for Reporter {
 
     fn progress(&mut self, key: AttemptKey, line: &str) {
         self.display.show(Happening::Progress { ix: key.task.0, line });
+    }
+
+    fn storage(&mut self, news: StorageNews<'_>) {
+        let words = match news {
+            StorageNews::Paused { reason, at_work, next_try, .. } => {
+                let goes_on = match at_work {
+                    0 => String::new(),
+                    n => format!("; what {} bring is kept", terminal::counted(n, "live attempt")),
+                };
+                let wait = terminal::duration(next_try.0.saturating_sub(store::now().0));
+                format!("nothing can be recorded, so nothing starts: {reason}{goes_on}; trying again in {wait}")
+            }
+            StorageNews::Recovered { paused_ms } => {
+                format!("everything is recorded again, after {}", terminal::duration(paused_ms))
+            }
+            StorageNews::LeftBehind { results } => {
+                self.left_behind = results;
+                return;
+            }
+        };
+        self.display.show(Happening::Storage { words: &words });
     }
 
     fn idle(&mut self) {

@@ -53,7 +53,8 @@ pub fn resume(args: ResumeArgs, colour: Colour) -> Result<Exit, Problem> {
         }
         return Ok(exit_of_finished(outcome, args.strict));
     }
-    let launch = relaunch(&home, &opened.view, budget, args.report, args.strict, colour)?;
+    let mut launch = relaunch(&home, &opened.view, budget, args.report, args.strict, colour)?;
+    launch.no_wait = args.no_wait;
     let word = raised.map_or(Word::None, Word::Budget);
     begin(false, move |leash| take_over(launch, id, word, leash))
 }
@@ -74,7 +75,8 @@ fn go_on(args: ContinueArgs, colour: Colour, word: fn(raddle_engine::TaskIx) -> 
     let id = store::resolve(&home, &args.run)?;
     let opened = Opened::open(&home, id)?;
     let task = opened.view.task(&args.task).ok_or_else(|| unknown_task(&opened.view, &args.task))?;
-    let launch = relaunch(&home, &opened.view, Budget::default(), args.report, args.strict, colour)?;
+    let mut launch = relaunch(&home, &opened.view, Budget::default(), args.report, args.strict, colour)?;
+    launch.no_wait = args.no_wait;
     begin(false, move |leash| take_over(launch, id, word(task), leash))
 }
 
@@ -96,7 +98,9 @@ pub fn recover(mut launch: Launch, accept_changes: bool, detach: bool, colour: C
             terminal::tell(&format!("resuming run {id}\n"));
         }
         // Under the options and inputs it began with, whatever this command line says.
-        let launch = relaunch(&home, &opened.view, Budget::default(), launch.report, launch.strict, colour)?;
+        let no_wait = launch.no_wait;
+        let mut launch = relaunch(&home, &opened.view, Budget::default(), launch.report, launch.strict, colour)?;
+        launch.no_wait = no_wait;
         return begin(detach, move |leash| take_over(launch, id, Word::None, leash));
     }
     let changes = changes(&opened.view, &launch, colour);

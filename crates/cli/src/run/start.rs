@@ -27,6 +27,7 @@ pub fn run(args: RunArgs, colour: Colour) -> Result<Exit, Problem> {
         return plan::plan(&shape, args.report.json, colour, &history::Earlier);
     }
     let mut launch = prepare(&shape, &args, colour)?;
+    launch.no_wait = args.no_wait;
     if args.recover {
         return resume::recover(launch, args.accept_changes, args.detach, colour);
     }

@@ -33,6 +33,8 @@ pub struct Opened {
     pub view: RunView,
     /// Whether an engine owns it now.
     pub live: bool,
+    /// Why that engine can record nothing for now.
+    pub paused: Option<String>,
 }
 
 impl Opened {
@@ -44,7 +46,8 @@ impl Opened {
         let view = view_of(&id, records)?;
         // Asked after reading: a run that ended meanwhile is then shown as it was while it lived, never the reverse.
         let live = view.run.finished().is_none() && home.is_live(&id);
-        Ok(Opened { id, reader, view, live })
+        let paused = home.paused(&id).filter(|_| live);
+        Ok(Opened { id, reader, view, live, paused })
     }
 
     /// Reads the run that a person means.

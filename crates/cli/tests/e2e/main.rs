@@ -19,6 +19,7 @@ mod place;
 mod processes;
 mod secrets;
 mod servers;
+mod storage;
 mod surroundings;
 mod timeouts;
 mod worktrees;

@@ -7,6 +7,7 @@
 //! The files are never opened beside SQLite while a connection may be there: closing any descriptor of a file drops
 //! all POSIX locks that the process has on it.
 
+mod copy;
 mod fault;
 mod image;
 mod owner;

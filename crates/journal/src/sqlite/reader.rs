@@ -9,6 +9,7 @@ use raddle_engine::fact::{OutputRef, Record};
 use raddle_engine::ports::JournalError;
 use rusqlite::Connection;
 
+use super::copy::Copy;
 use super::fault::io;
 use super::rows::{self, Access};
 use super::{FILE_NAME, image};
@@ -20,9 +21,12 @@ use crate::outputs::Outputs;
 #[derive(Debug)]
 pub struct Reader {
     folder: PathBuf,
+    // Before the copy that it reads.
     db: Connection,
     access: Access,
     tip: Tip,
+    /// There where the disk does not let SQLite read in place.
+    copy: Option<Copy>,
 }
 
 impl Reader {
@@ -38,14 +42,15 @@ impl Reader {
     }
 
     fn open_as(folder: &Path, access: Access) -> Result<Reader, JournalError> {
-        let db = rows::open(&folder.join(FILE_NAME), access)?;
-        Ok(Reader { folder: folder.into(), db, access, tip: Tip::default() })
+        let (db, copy) = connect(folder, access)?;
+        Ok(Reader { folder: folder.into(), db, access, tip: Tip::default(), copy })
     }
 
     /// Calls `each` for every record that was made durable since the last call (the first time: all), in order, and
     /// returns the number of the last. Stops at the first damage; what came before was delivered.
     pub fn read(&mut self, each: &mut dyn FnMut(Record)) -> Result<u64, JournalError> {
-        if self.access == Access::ReadAtRest && !at_rest(&self.folder) {
+        // A copy is as old as the moment in which it was made.
+        if self.copy.is_some() || self.access == Access::ReadAtRest && !at_rest(&self.folder) {
             self.reopen()?;
         }
         let mut read = rows::read(&self.db, &mut self.tip, each);
@@ -60,7 +65,7 @@ impl Reader {
 
     fn reopen(&mut self) -> Result<(), JournalError> {
         let access = if at_rest(&self.folder) { Access::ReadAtRest } else { Access::Read };
-        self.db = rows::open(&self.folder.join(FILE_NAME), access)?;
+        (self.db, self.copy) = connect(&self.folder, access)?;
         self.access = access;
         Ok(())
     }
@@ -85,6 +90,18 @@ impl Reader {
             other => other,
         };
         tip.map(|tip| tip.seq)
+    }
+}
+
+/// Opens the journal in that folder, or a copy of it where the disk refuses what SQLite needs for reading it in place.
+fn connect(folder: &Path, access: Access) -> Result<(Connection, Option<Copy>), JournalError> {
+    match rows::open(&folder.join(FILE_NAME), access) {
+        Err(refused @ JournalError::Io { .. }) if access == Access::Read => {
+            let Ok(copy) = Copy::of(folder) else { return Err(refused) };
+            let db = rows::open(&copy.path(), access)?;
+            Ok((db, Some(copy)))
+        }
+        opened => opened.map(|db| (db, None)),
     }
 }
 

@@ -110,8 +110,11 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         any::<[Option<u64>; 4]>().prop_map(|[usd, tokens, agents, wall_ms]| Fact::BudgetSet {
             budget: Budget { usd: usd.map(Money), tokens, agents, wall_ms }
         }),
-        (task(), attempt(), any_usage())
-            .prop_map(|(task, attempt, usage)| Fact::UsageReported { task, attempt, usage }),
+        (task(), attempt(), any_usage()).prop_map(|(task, attempt, usage)| Fact::UsageReported {
+            task,
+            attempt,
+            usage
+        }),
         (any::<u64>(), text()).prop_map(|(paused_ms, reason)| Fact::StorageRecovered { paused_ms, reason }),
         text().prop_map(|reason| Fact::Salvaged { reason }),
     ]
