@@ -6,7 +6,7 @@ use raddle_engine::ledger::Ledger;
 use raddle_engine::ports::Journal as _;
 use raddle_engine::task_program::TaskProgram;
 use raddle_engine::view::RunView;
-use raddle_engine::{Budget, Ending, Engine, EngineError, Money, Outcome};
+use raddle_engine::{Budget, Ending, Engine, EngineError, Money, OnStorageFault, Outcome};
 use raddle_kernel::{Phase, TaskIx};
 
 use crate::disk::SimJournal;
@@ -89,6 +89,8 @@ fn drive<'w, 's>(
     let (mut program, mut clock) = (subject.program(), SimClock(world));
     let admission = subject.admission.clone().with_budget(ledger);
     let mut engine = Engine::new(&mut program, stage, journal, &mut clock, admission);
+    // An error of the store stands for the death of the process here.
+    engine.on_storage_fault(OnStorageFault::Leave);
     if records.is_empty() {
         engine.begin(subject.chapter());
     } else {

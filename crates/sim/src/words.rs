@@ -49,6 +49,9 @@ pub(crate) fn of(record: &Record, subject: &Subject, witness: &Witness) -> Optio
         Fact::Cancelled => "the run is cancelled".into(),
         Fact::BudgetSet { .. } => "a person gives the run another budget".into(),
         Fact::Finished { outcome } => format!("the run ends: {}", outcome.name()),
+        Fact::UsageReported { task, .. } => format!("{}: what it had used is written down", id(task)),
+        Fact::StorageRecovered { paused_ms, .. } => format!("the disk is back after {} ms", paused_ms),
+        Fact::Salvaged { reason } => format!("what came after this is lost: {reason}"),
     })
 }
 

@@ -68,6 +68,7 @@ fn cancel(home: &Home, id: RunId, opened: &Opened) -> Result<Exit, Problem> {
     let (mut nobody, mut clock) = (Nobody, SystemClock::default());
     let mut engine =
         Engine::new(&mut program, &mut nobody, &mut journal, &mut clock, Admission::new(Vec::new(), false));
+    engine.on_storage_fault(raddle_engine::OnStorageFault::Leave);
     engine.load(records).map_err(|e| engine_problem(id.as_str(), &e))?;
     engine.cancel().map_err(|_| Problem::usage(format!("run {id} cannot be stopped any more")))?;
     engine.take_over();

@@ -87,7 +87,8 @@ fn plan(form: Form, places: &[Places], seed: u64) -> Vec<(usize, Moment, u64)> {
     let mut plan = Vec::new();
     for (s, places) in places.iter().enumerate() {
         // Others with another seed.
-        let some = |of: u64, every: u64| (1..=of).filter(move |k| form == Form::Full || (k + seed).is_multiple_of(every));
+        let some =
+            |of: u64, every: u64| (1..=of).filter(move |k| form == Form::Full || (k + seed).is_multiple_of(every));
         plan.extend((1..=places.tellings).map(|k| (s, Moment::Durable, k)));
         plan.extend(some(places.tellings, 4).map(|k| (s, Moment::DurableAndWorkedOn, k)));
         plan.extend(some(places.tellings, 3).map(|k| (s, Moment::Told, k)));
