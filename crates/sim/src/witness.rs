@@ -23,8 +23,12 @@ pub(crate) struct Witness {
     ends: Vec<u32>,
     /// Attempts of which nobody knows how far they came, since a person last said something.
     unknown: Vec<bool>,
+    /// How settled tasks had settled.
+    settled: Vec<Option<Phase>>,
+    /// How those had settled that are open again.
+    reopened: Vec<Option<Phase>>,
     spent: Spent,
-    /// Failures of a shape that other settlements must not be compared with.
+    /// Somebody decided something, or nobody could: the run need not settle as another one would.
     pub(crate) asked: bool,
 }
 
@@ -47,6 +51,8 @@ impl Witness {
             seq: 0,
             ends: vec![0; n],
             unknown: vec![false; n],
+            settled: vec![None; n],
+            reopened: vec![None; n],
             spent: Spent::default(),
             asked: false,
         }
@@ -84,8 +90,7 @@ impl Witness {
         if let Some(event) = record.fact.event() {
             let illegal = |e| ("records fold", format!("record {}: {e:?}", record.seq));
             self.run.apply(event).map_err(illegal)?;
-            // Nobody asks for what changed.
-            self.run.drain_touched();
+            self.notice_reopened();
         }
         self.run.check().map_err(|what| ("every prefix is sound", what.to_owned()))?;
         if let Some((said, stands)) = said {
@@ -100,6 +105,20 @@ impl Witness {
         for n in 0..self.graph.len() {
             if self.run.state(TaskIx(n as u32)).phase() == Phase::Running {
                 self.unknown[n] = true;
+            }
+        }
+    }
+
+    /// A person may have something tried again on which others no longer wait: they were let go when it had settled.
+    fn notice_reopened(&mut self) {
+        let touched: Vec<TaskIx> = self.run.drain_touched().collect();
+        for task in touched {
+            let (phase, settled) = (self.run.state(task).phase(), &mut self.settled[task.index()]);
+            if phase.settled() {
+                *settled = Some(phase);
+                self.reopened[task.index()] = None;
+            } else if settled.is_some() {
+                self.reopened[task.index()] = settled.take();
             }
         }
     }
@@ -119,17 +138,18 @@ impl Witness {
         let name = id(subject, task);
         for (dependency, strength) in self.graph.predecessors(task) {
             let phase = self.run.state(dependency).phase();
-            let serves = match strength {
+            let serves = |phase: Phase| match strength {
                 Strength::Hard => matches!(phase, Phase::Completed | Phase::FailedSafe | Phase::Skipped),
                 Strength::Soft => phase.settled(),
             };
+            let serves = serves(phase) || self.reopened[dependency.index()].is_some_and(serves);
             if !serves {
                 let what = format!("{name} starts, and {} is {phase:?}", id(subject, dependency));
                 return Err(("nothing starts before its dependencies", what));
             }
         }
         let lower = |t: &TaskIx| self.graph.level(*t) < self.graph.level(task);
-        let open = |t: &TaskIx| !self.run.state(*t).phase().settled();
+        let open = |t: &TaskIx| !self.run.state(*t).phase().settled() && self.reopened[t.index()].is_none();
         if self.graph.in_waves()
             && let Some(other) = (0..self.graph.len() as u32).map(TaskIx).filter(lower).find(open)
         {

@@ -6,3 +6,4 @@ mod command_line;
 mod kit;
 mod permissions;
 mod plans;
+mod simulations;
