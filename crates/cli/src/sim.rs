@@ -44,6 +44,7 @@ pub fn sim(args: &SimArgs, colour: Colour) -> Result<Exit, Problem> {
     };
     let case = Case { args, subject: Subject::new(terms), name, hash, invariants };
     case.subject.notes().iter().for_each(|note| terminal::tell(&format!("note: {}\n", harmless(note))));
+    tell_the_seed_of_a_panic();
     match args.seed {
         Some(seed) => case.tell(&live(&case.subject, seed, args.faults, None, true)),
         None => case.explore(),
@@ -203,8 +204,7 @@ impl Case<'_> {
         flag("max-parallel", shape.max_parallel.map(|n| n.to_string()));
         flag("inputs-file", args.inputs_file.as_ref().map(|path| path.to_string_lossy().into_owned()));
         args.input.iter().for_each(|pair| flag("input", Some(pair.clone())));
-        let kinds = Kind::ALL.iter().filter(|k| args.faults.has(**k)).map(|k| k.name()).collect::<Vec<_>>().join(",");
-        flag("faults", (args.faults != Kinds::ALL).then(|| if kinds.is_empty() { "none".into() } else { kinds }));
+        flag("faults", (args.faults != Kinds::ALL).then(|| kind_words(args.faults)));
         words.extend(shape.parallel.then(|| "--parallel".to_owned()));
         words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
     }
@@ -250,6 +250,29 @@ fn faults(told: &Told, title: &str) -> String {
         text.push_str(&format!("  {}: {}\n", fault.kind.name(), harmless(words)));
     }
     text
+}
+
+/// The value of `--faults`, the shorter way.
+fn kind_words(kinds: Kinds) -> String {
+    let (there, missing): (Vec<Kind>, Vec<Kind>) = Kind::ALL.into_iter().partition(|kind| kinds.has(*kind));
+    let names =
+        |kinds: &[Kind], before: &str| kinds.iter().map(|k| format!("{before}{}", k.name())).collect::<Vec<_>>();
+    match (there.is_empty(), missing.len() < there.len()) {
+        (true, _) => "none".into(),
+        (false, true) => format!("all,{}", names(&missing, "-").join(",")),
+        (false, false) => names(&there, "").join(","),
+    }
+}
+
+/// An engine that panics ends this process; whoever sees that should know which seed it was.
+fn tell_the_seed_of_a_panic() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        usual(info);
+        if let Some(seed) = raddle_sim::current_seed() {
+            terminal::tell(&format!("this happened in seed {seed}; `--seed {seed}` does it again\n"));
+        }
+    }));
 }
 
 /// As a shell reads it.

@@ -18,6 +18,6 @@ mod world;
 
 pub use faults::{Fault, Kind, Kinds, Place, Write};
 pub use search::{Found, search, shrink};
-pub use story::{Told, live};
+pub use story::{Told, current_seed, live};
 pub use subject::{Subject, Terms};
 pub use world::Broken;

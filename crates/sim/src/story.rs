@@ -1,5 +1,6 @@
 //! One seed: lives through its story and looks back. It does not know other seeds.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use raddle_kernel::{Outcome, Run, TaskIx};
@@ -25,8 +26,18 @@ pub struct Told {
     pub lines: Vec<String>,
 }
 
+thread_local! {
+    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// The seed whose story this thread lives through just now: for whoever tells of a panic.
+pub fn current_seed() -> Option<u64> {
+    SEED.get()
+}
+
 /// Lives through the story of a seed. With `only`, no other misfortunes strike than those (sorted).
 pub fn live(subject: &Subject, seed: u64, kinds: Kinds, only: Option<Rc<Vec<Fault>>>, tells: bool) -> Told {
+    SEED.set(Some(seed));
     let world = World::new(subject, seed, Luck::new(seed, kinds, only.clone()), tells);
     host::live(&world);
     let outcome = if world.is_broken() { String::new() } else { look_back(&world) };
@@ -34,6 +45,7 @@ pub fn live(subject: &Subject, seed: u64, kinds: Kinds, only: Option<Rc<Vec<Faul
         compare(&world, seed, kinds, only);
     }
     let (broken, luck, lines) = world.into_parts();
+    SEED.set(None);
     Told { seed, broken, outcome, faults: luck.struck().into_iter().collect(), lines }
 }
 

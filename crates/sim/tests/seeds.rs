@@ -156,3 +156,10 @@ fn what_cannot_be_told_of_a_run_breaks_its_invariant() {
     let broken = found.failing[0].broken.clone().unwrap();
     assert!(broken.invariant && broken.what.contains("cannot be told"), "{broken:?}");
 }
+
+#[test]
+fn what_is_checked_is_no_part_of_what_is_run() {
+    let (with, without) = (RELEASE.replace("WORD", "ask"), RELEASE.replace("WORD", "ask"));
+    let without = without.split("invariants:").next().unwrap();
+    assert_eq!(workflow(&with).hash, workflow(without).hash);
+}
