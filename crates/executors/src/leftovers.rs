@@ -1,11 +1,13 @@
 //! Ends what an engine has left behind that died together with its warden and its front, so that nobody was there to
 //! do it. It knows such processes by an entry of their environment, and no runs.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::process::{Process, everybody};
+use crate::{container, rundir, scratch};
 
 /// Between one look and the next.
 const ROUND: Duration = Duration::from_millis(5);
@@ -25,6 +27,13 @@ pub fn end_leftovers(entry: &str, timeout: Duration) -> bool {
         }
         std::thread::sleep(ROUND);
     }
+}
+
+/// Removes what a run has left: short-lived files here and in memory, and containers. False when a container may still be alive.
+pub(crate) fn tidy_left(run_dir: &Path) -> bool {
+    scratch::remove(run_dir);
+    rundir::remove_left(run_dir);
+    container::remove_left(run_dir)
 }
 
 fn ancestry() -> Vec<i32> {

@@ -304,7 +304,7 @@ impl LocalDispatcher {
             let (argv, cwd) = (&removal[..], Path::new("/"));
             let launch = Launch { argv, environment: &self.block, cwd, input: Input::Null, seal: None };
             if filled.is_err() || self.supervisor.start(&launch, Owner::Removal(key), None).is_err() {
-                self.desk.removed(key);
+                self.desk.removed(key, false);
             }
         }
         for token in std::mem::take(&mut self.desk.ready) {
@@ -433,8 +433,11 @@ impl Drop for LocalDispatcher {
 
 impl Desk {
     /// The container of an attempt is gone, or nobody can remove it.
-    fn removed(&mut self, key: AttemptKey) {
+    fn removed(&mut self, key: AttemptKey, is_gone: bool) {
         if let Some((running, exit)) = self.removing.remove(&key) {
+            if is_gone {
+                running.attempt.forget_container();
+            }
             self.over(running, exit);
         }
     }
@@ -516,8 +519,8 @@ impl Listener<Owner> for Desk {
     fn gone(&mut self, owner: Owner, exit: Exit) {
         match owner {
             Owner::Attempt(key) => {
-                let Some(mut running) = self.attempts.remove(&key) else { return };
-                match running.attempt.take_removal(&exit) {
+                let Some(running) = self.attempts.remove(&key) else { return };
+                match running.attempt.removal(&exit) {
                     Some(removal) => {
                         self.removals.push((key, removal));
                         self.removing.insert(key, (running, exit));
@@ -525,7 +528,7 @@ impl Listener<Owner> for Desk {
                     None => self.over(running, exit),
                 }
             }
-            Owner::Removal(key) => self.removed(key),
+            Owner::Removal(key) => self.removed(key, exit.status.exit_status() == Some(0)),
             Owner::Server(index) => self.servers.gone(index, exit),
             Owner::Worker(index) => self.workers.gone(index, exit, &mut self.reports),
             Owner::Session(index) => self.sessions.gone(index, exit, &mut self.reports),

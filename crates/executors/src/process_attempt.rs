@@ -34,8 +34,7 @@ pub(crate) struct ProcessAttempt {
     /// The name of the file for `$RADDLE_OUTPUT`.
     output: String,
     held: Held,
-    /// The command that removes its container.
-    removal: Option<Vec<String>>,
+    container: Option<Contained>,
     limits: Limits,
     answer: Answer,
     error: Excerpt,
@@ -59,6 +58,14 @@ enum Answer {
     Shell(Capture),
     /// What the adapter reads out of stdout.
     Agent(Box<AgentStream>),
+}
+
+/// The container of an engine that it runs in.
+#[derive(Debug)]
+struct Contained {
+    /// The command that removes it.
+    removal: Vec<String>,
+    memory: Option<u64>,
 }
 
 /// What follows from something that was said.
@@ -156,7 +163,7 @@ impl ProcessAttempt {
             redactors: [Redactor::new(run_dir.secrets()), Redactor::new(run_dir.secrets())],
             run_dir,
             held: Held::default(),
-            removal: None,
+            container: None,
             limits: Limits { timeout: spec.timeout, idle: spec.idle, start: None },
             answer,
             error: Excerpt::default(),
@@ -194,8 +201,12 @@ impl ProcessAttempt {
         more.extend([("RADDLE_DEPS", deps.as_str()), ("RADDLE_OUTPUT", output.as_str())]);
         let tmp = self.run_dir.own(&self.stem).join(OWN_TMP).to_string_lossy().into_owned();
         let path = means.environment.path(&more);
-        let read =
-            || own.read.iter().cloned().chain([PathBuf::from(&deps)]).chain(packages_of(&argv[0], &path)).collect();
+        // An image has programs of its own.
+        let packages = match means.runtime.is_some_and(Runtime::is_an_engine) {
+            true => None,
+            false => packages_of(&argv[0], &path),
+        };
+        let read = || own.read.iter().cloned().chain([PathBuf::from(&deps)]).chain(packages).collect();
         let confinement = spec.demands.confinement.as_deref();
         let mut inside = None;
         let variables;
@@ -206,11 +217,13 @@ impl ProcessAttempt {
             self.held.prepared = Some(prepared);
             more.push(("TMPDIR", &tmp));
             let refused = |why: String| Failure::new(FailureClass::Permission, why);
-            let name = format!("raddle-{}-{}-{}", std::process::id(), self.stem, self.key.task.0);
+            let run = spec.run_dir.file_name().unwrap_or_default().to_string_lossy();
+            let name = container::name(&run, &self.stem, self.epoch);
             let command = runtime.command(&Inside {
                 argv,
                 cwd: &spec.cwd.canonicalize().unwrap_or_else(|_| spec.cwd.clone()),
                 name: &name,
+                labels: [("raddle.run", &run), ("raddle.task", &spec.task_id)],
                 variables: &more,
                 contents: &contents,
                 resources: &spec.demands.resources,
@@ -220,7 +233,7 @@ impl ProcessAttempt {
             let (wrapped, passed) = command.map_err(refused)?;
             if let Some(removal) = runtime.removal(&name) {
                 container::note(&spec.run_dir, &removal).map_err(|e| failed_start("cannot note a container", &e))?;
-                self.removal = Some(removal);
+                self.container = Some(Contained { removal, memory: spec.demands.resources.memory_bytes });
             }
             inside = Some(wrapped);
             variables = passed;
@@ -333,9 +346,21 @@ impl ProcessAttempt {
     }
 
     /// What must be done before it is over: a container that was not left to end by itself.
-    pub(crate) fn take_removal(&mut self, exit: &Exit) -> Option<Vec<String>> {
-        let is_left = !exit.by_itself || exit.status.terminating_signal().is_some();
-        self.removal.take().filter(|_| is_left)
+    pub(crate) fn removal(&self, exit: &Exit) -> Option<Vec<String>> {
+        let Contained { removal, .. } = self.container.as_ref()?;
+        let status = exit.status.exit_status();
+        let is_left = !exit.by_itself || status.is_none_or(|status| status == container::OWN_FAILURE);
+        if !is_left {
+            container::forget(self.run_dir.path(), removal);
+        }
+        is_left.then(|| removal.clone())
+    }
+
+    /// Its container has been removed.
+    pub(crate) fn forget_container(&self) {
+        if let Some(Contained { removal, .. }) = &self.container {
+            container::forget(self.run_dir.path(), removal);
+        }
     }
 
     /// Judges the end, removes the attempt's files, and reports.
@@ -384,6 +409,12 @@ impl ProcessAttempt {
                 ended.usage = finished.usage;
                 ended.session = finished.session;
             }
+        }
+        if let (Some(contained), None, Some(status @ 1..), Err(failure)) =
+            (&self.container, cut, exit.status.exit_status(), &mut ended.result)
+            && let Some(meant) = container::judge(status, contained.memory, &self.error.last_lines(SHOWN_LINES))
+        {
+            *failure = meant;
         }
         if let (Some(limit), Err(failure)) = (out_of_memory, &mut ended.result)
             && cut.is_none()

@@ -11,7 +11,7 @@ use crate::{confine, groups};
 /// Why processes of the machine's own cannot be held to these demands here, in words; `None` when they can.
 pub fn objection(demands: &Demands, containers: &ContainerConfig) -> Option<String> {
     let is_contained = demands.isolation == Isolation::Container;
-    if is_contained && let Some(why) = container::objection(containers) {
+    if is_contained && let Some(why) = container::objection(containers, &demands.resources) {
         return Some(why);
     }
     // Whoever makes containers limits them too, bubblewrap excepted.

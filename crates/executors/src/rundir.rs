@@ -82,6 +82,11 @@ impl RunDir {
         &self.secrets
     }
 
+    /// The run's folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// `logs/STEM.SUFFIX`.
     pub(crate) fn log(&self, stem: &str, suffix: &str) -> PathBuf {
         // Made when the first task says something; a log that cannot be made is told by its absence.
@@ -190,7 +195,7 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        container::forget(&self.path);
+        container::remove_left(&self.path);
         if self.scratch.is_some() {
             scratch::remove(&self.path);
         }

@@ -27,10 +27,9 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, pidfd_send_signal, wait, waitpid};
 
-use crate::container;
+use crate::leftovers::tidy_left;
 use crate::machine::{ASK_TO_END, is_ignored};
 use crate::process::{Process, descendants};
-use crate::{rundir, scratch};
 
 /// How long killed processes are waited for. Only one that hangs in the kernel takes longer.
 const LAST_WAIT: Duration = Duration::from_secs(10);
@@ -38,6 +37,8 @@ const LAST_WAIT: Duration = Duration::from_secs(10);
 const ROUND: Duration = Duration::from_millis(20);
 /// How often a lock is tried while somebody else holds it.
 const TRY_EVERY: Duration = Duration::from_millis(2);
+/// The longest path that there is.
+const PATH_BYTES: usize = 4096;
 /// What the shell says of a process that was ended by a signal.
 const SIGNALLED: i32 = 128;
 
@@ -114,9 +115,16 @@ pub fn enter(attachment: Attachment) -> io::Result<Role> {
         Attachment::Attached => {
             let caller_fd = pidfd_open(caller, PidfdFlags::empty())?;
             become_subreaper();
+            let (ours, theirs) = UnixDatagram::pair()?;
             match fork()? {
-                Some(warden) => front(warden),
-                None => guard(Some((caller, caller_fd)), None, &mask).map(Role::Engine),
+                Some(warden) => {
+                    drop(theirs);
+                    front(warden, &ours)
+                }
+                None => {
+                    drop(ours);
+                    guard(Some(Front { pid: caller, pidfd: caller_fd, told: theirs }), None, &mask).map(Role::Engine)
+                }
             }
         }
         Attachment::Detached => {
@@ -135,8 +143,16 @@ pub fn enter(attachment: Attachment) -> io::Result<Role> {
     }
 }
 
+/// What the warden knows of the front.
+struct Front {
+    pid: Pid,
+    pidfd: OwnedFd,
+    /// Where it writes what it holds, so that the front can tidy up in its place.
+    told: UnixDatagram,
+}
+
 /// The front's life: passes signals on and waits for the warden.
-fn front(warden: Pid) -> ! {
+fn front(warden: Pid, told: &UnixDatagram) -> ! {
     let code = (|| -> io::Result<i32> {
         let pidfd = pidfd_open(warden, PidfdFlags::empty())?;
         let signals = Signals::read()?;
@@ -155,11 +171,31 @@ fn front(warden: Pid) -> ! {
         }
     })();
     sweep();
+    tidy_for_the_warden(told);
     leave(code.unwrap_or(SIGNALLED));
 }
 
+/// Removes what the runs have left that a killed warden held. One that ended by itself has done it, and a run that
+/// somebody else has taken over meanwhile is theirs to tidy.
+fn tidy_for_the_warden(told: &UnixDatagram) {
+    if told.set_nonblocking(true).is_err() {
+        return;
+    }
+    let mut path = vec![0; PATH_BYTES];
+    while let Ok(length @ 1..) = told.recv(&mut path) {
+        tidy_if_dead(Path::new(std::ffi::OsStr::from_bytes(&path[..length])));
+    }
+}
+
+/// Removes what a run that nobody drives has left outside of its folder: containers, and files in memory. False when a
+/// container may still be alive; the next one who asks tries again. A run that somebody drives is left alone.
+pub fn tidy_if_dead(run_dir: &Path) -> bool {
+    let Ok(_lock) = lock(run_dir) else { return true };
+    tidy_left(run_dir)
+}
+
 /// The warden's beginning; returns in the engine only.
-fn guard(front: Option<(Pid, OwnedFd)>, report: Option<File>, mask: &Mask) -> io::Result<Leash> {
+fn guard(front: Option<Front>, report: Option<File>, mask: &Mask) -> io::Result<Leash> {
     // SAFETY: a fresh child is no group leader, so this succeeds.
     unsafe { libc::setsid() };
     become_subreaper();
@@ -169,7 +205,7 @@ fn guard(front: Option<(Pid, OwnedFd)>, report: Option<File>, mask: &Mask) -> io
             // SAFETY: replaces a standard stream, which nobody has buffered anything for yet.
             unsafe { libc::dup2(null.as_raw_fd(), standard) };
         }
-    } else if rustix::process::getppid() != front.as_ref().map(|(pid, _)| *pid) {
+    } else if rustix::process::getppid() != front.as_ref().map(|front| front.pid) {
         // The front was killed before anybody watched it.
         leave(SIGNALLED + libc::SIGKILL);
     }
@@ -190,9 +226,7 @@ fn guard(front: Option<(Pid, OwnedFd)>, report: Option<File>, mask: &Mask) -> io
             let code = watch(engine, front, &ours, &mut held);
             sweep();
             for (path, _) in &held {
-                scratch::remove(path);
-                container::remove_left(path);
-                rundir::remove_left(path);
+                tidy_left(path);
             }
             // The locks go with the process.
             leave(code.unwrap_or(SIGNALLED));
@@ -203,21 +237,25 @@ fn guard(front: Option<(Pid, OwnedFd)>, report: Option<File>, mask: &Mask) -> io
 /// The warden's life: until the engine or the front is dead. The exit code to hand on.
 fn watch(
     engine: Pid,
-    front: Option<(Pid, OwnedFd)>,
+    front: Option<Front>,
     requests: &UnixDatagram,
     held: &mut Vec<(PathBuf, OwnedFd)>,
 ) -> io::Result<i32> {
     let pidfd = pidfd_open(engine, PidfdFlags::empty())?;
     let signals = Signals::read()?;
     requests.set_nonblocking(true)?;
-    let mut request = vec![0; 4096];
+    if let Some(front) = &front {
+        // One that has been stopped (Ctrl-Z) does not stop the run.
+        front.told.set_nonblocking(true)?;
+    }
+    let mut request = vec![0; PATH_BYTES];
     loop {
         let mut watched = vec![pidfd.as_fd(), signals.as_fd(), requests.as_fd()];
-        watched.extend(front.as_ref().map(|(_, front)| front.as_fd()));
+        watched.extend(front.as_ref().map(|front| front.pidfd.as_fd()));
         let ready = wait_readable(&watched);
         for (signal, sender) in Signals::taken(&signals) {
             // Whoever signals all processes of this name has reached the engine already.
-            if signal != Signal::CHILD && front.as_ref().is_some_and(|(front, _)| front.as_raw_pid() == sender) {
+            if signal != Signal::CHILD && front.as_ref().is_some_and(|front| front.pid.as_raw_pid() == sender) {
                 let _ = pidfd_send_signal(&pidfd, signal);
             }
         }
@@ -228,6 +266,9 @@ fn watch(
             let path = PathBuf::from(std::ffi::OsString::from_vec(request[..length].to_vec()));
             let code = match lock(&path) {
                 Ok(file) => {
+                    if let Some(front) = &front {
+                        let _ = front.told.send(path.as_os_str().as_bytes());
+                    }
                     held.push((path, file));
                     0
                 }

@@ -435,15 +435,21 @@ pub fn gc(args: GcArgs) -> Result<Exit, Problem> {
     for entry in home.list().map_err(|e| Problem::io("list the runs", &e))? {
         // What is live, unfinished or damaged is never removed: only a person can know what it is worth.
         let opened = Opened::open(&home, entry.id).ok().filter(|opened| !opened.live && !entry.live);
+        let folder = home.run_folder(&entry.id);
+        let has_container = opened.is_some() && !args.dry_run && !raddle_executors::warden::tidy_if_dead(&folder);
         let finished = opened.as_ref().and_then(|opened| opened.view.finished_at);
         if finished.is_some_and(|at| at < before) {
-            let unmerged = opened.and_then(|opened| unmerged(&opened.view, &home.run_folder(&entry.id)));
+            let unmerged = opened.and_then(|opened| unmerged(&opened.view, &folder));
             if let Some(why) = unmerged {
                 terminal::tell(&format!("kept {}: {}; see `raddle worktrees list`\n", entry.id, harmless(&why)));
                 continue;
             }
+            if has_container {
+                let why = "a container of it cannot be removed; is its runtime there?";
+                terminal::tell(&format!("kept {}: {why}\n", entry.id));
+                continue;
+            }
             if !args.dry_run {
-                let folder = home.run_folder(&entry.id);
                 fs::remove_dir_all(&folder).map_err(|e| Problem::io(format!("remove {}", folder.display()), &e))?;
             }
             removed.push(entry.id.to_string());

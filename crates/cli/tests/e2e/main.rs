@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod budgets;
+mod containers;
 mod crowd;
 mod damage;
 mod data;

@@ -214,7 +214,8 @@ pub(crate) fn contents(confinement: Option<&Confinement>, needs: &Needs<'_>) -> 
         places.any(|place| hidden.starts_with(place) || place.starts_with(hidden))
     };
     let masked = masked.into_iter().filter(|(hidden, _)| is_seen(hidden)).collect();
-    Ok((Contents { mounts, masked }, Prepared { seal: Seal::default(), absent: denies.absent }))
+    let nothing = needs.nothing.to_owned();
+    Ok((Contents { mounts, masked, nothing }, Prepared { seal: Seal::default(), absent: denies.absent }))
 }
 
 /// Whether all of these paths may be read, each with what is below it; in words why not. For who opens them itself.

@@ -5,18 +5,19 @@
 //! death by signal are then those of a child like any other. What the child's end does not end, a container of a
 //! daemon, is removed by name.
 
-use std::ffi::OsStr;
-use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
+mod able;
+mod left;
+
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use raddle_engine::FailureClass;
 use raddle_engine::attempt::{Demands, Failure, Isolation, Resources};
 
-use crate::brief;
 use crate::confine::READ_BY_PROGRAMS;
+
+pub(crate) use able::objection;
+pub(crate) use left::{forget, note, remove_left};
 
 /// Environment variables: names and values.
 type Variables = Vec<(String, String)>;
@@ -25,8 +26,8 @@ type Variables = Vec<(String, String)>;
 const PIDS: u32 = 4096;
 /// How long a runtime may take to answer; behind Docker is a daemon that may hang.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The file in a run's folder that names containers which may be alive.
-const NAMES: &str = "containers";
+/// The exit status by which a runtime says that the failure is its own.
+pub(crate) const OWN_FAILURE: i32 = 125;
 /// Beginnings of variables that would steer the client instead of reaching the task by way of its environment.
 const STEERING: [&str; 14] = [
     "BUILDAH_",
@@ -82,6 +83,8 @@ pub(crate) struct Contents {
     pub(crate) mounts: Vec<(PathBuf, bool)>,
     /// What is hidden in them, and whether it is a folder.
     pub(crate) masked: Vec<(PathBuf, bool)>,
+    /// An empty folder that nobody may enter, to be put over folders.
+    pub(crate) nothing: PathBuf,
 }
 
 /// A command to be run in a container.
@@ -90,38 +93,13 @@ pub(crate) struct Inside<'a> {
     pub(crate) argv: &'a [String],
     pub(crate) cwd: &'a Path,
     pub(crate) name: &'a str,
+    /// The run and the task that it is for.
+    pub(crate) labels: [(&'a str, &'a str); 2],
     pub(crate) variables: &'a [(&'a str, &'a str)],
     pub(crate) contents: &'a Contents,
     pub(crate) resources: &'a Resources,
     pub(crate) has_input: bool,
     pub(crate) offline: bool,
-}
-
-/// Why no container can be had here; `None` when one can. Starts the runtime to find out.
-pub(crate) fn objection(config: &ContainerConfig) -> Option<String> {
-    let runtime = match Runtime::choose(config) {
-        Ok(runtime) => runtime,
-        Err(why) => return Some(why),
-    };
-    let mut probe = Command::new(&runtime.program);
-    match runtime.kind {
-        Kind::Bubblewrap => {
-            probe.args(["--unshare-ipc", "--unshare-pid", "--unshare-net", "--ro-bind", "/", "/", "true"])
-        }
-        Kind::Docker => probe.args(["version", "--format", "{{.Server.Version}}"]),
-        Kind::Podman => probe.args(["version", "--format", "{{.Client.Version}}"]),
-    };
-    let output = brief::call(&mut probe, PATIENCE);
-    let shown = runtime.program.display();
-    match output {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => {
-            let words = String::from_utf8_lossy(&output.stderr);
-            let words = words.lines().next().unwrap_or("it does not say why");
-            Some(format!("`isolation: container` cannot be provided: {shown} does not work here: {words}"))
-        }
-        Err(error) => Some(format!("`isolation: container` cannot be provided: {shown} cannot be asked: {error}")),
-    }
 }
 
 impl Runtime {
@@ -238,7 +216,12 @@ impl Runtime {
         text: &dyn Fn(&Path) -> Result<String, String>,
     ) -> Result<(), String> {
         let mut add = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
-        add(&["run", "--rm", "--name", inside.name, "--label", "raddle=1", "--read-only", "--tmpfs", "/tmp"]);
+        add(&["run", "--rm", "--name", inside.name, "--read-only", "--tmpfs", "/tmp"]);
+        for (label, value) in inside.labels {
+            add(&["--label", &format!("{label}={value}")]);
+        }
+        // What it says is read here; a second copy would be kept without a bound. Whoever removes it has waited already.
+        add(&["--log-driver", "none", "--stop-timeout", "0"]);
         add(&["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--entrypoint", ""]);
         if inside.has_input {
             add(&["--interactive"]);
@@ -257,11 +240,9 @@ impl Runtime {
             add(&["--mount", &format!("type=bind,src={path},dst={path}{access}")]);
         }
         for (path, is_folder) in &inside.contents.masked {
-            let path = text(path)?;
-            match is_folder {
-                true => add(&["--mount", &format!("type=tmpfs,dst={path},tmpfs-size=4096,tmpfs-mode=0000")]),
-                false => add(&["--mount", &format!("type=bind,src=/dev/null,dst={path},readonly")]),
-            }
+            // Not a file system in memory: Podman copies into one what it is to hide.
+            let over = if *is_folder { text(&inside.contents.nothing)? } else { "/dev/null".to_owned() };
+            add(&["--mount", &format!("type=bind,src={over},dst={},readonly", text(path)?)]);
         }
         let Resources { memory_bytes, cpu, pids } = inside.resources;
         if let Some(bytes) = memory_bytes {
@@ -289,6 +270,24 @@ impl Runtime {
     }
 }
 
+/// How the container of an attempt is called: by the run, which is the only one of its name, and the attempt. Engines
+/// take few signs in names.
+pub(crate) fn name(run: &str, stem: &str, epoch: u32) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&c) { c } else { '_' };
+    format!("raddle-{run}-{stem}-{epoch}").chars().map(plain).collect()
+}
+
+/// What a failed end means that only looks like the task's own; `None` when it is the task's own.
+pub(crate) fn judge(status: i32, memory: Option<u64>, last_words: &str) -> Option<Failure> {
+    let is_runtimes = last_words.lines().any(|line| line.starts_with("docker: ") || line.starts_with("Error: "));
+    if status == OWN_FAILURE && is_runtimes {
+        return Some(Failure::new(FailureClass::Start, format!("the container could not be made\n{last_words}")));
+    }
+    let bytes = memory.filter(|_| status == 128 + libc::SIGKILL)?;
+    let what = format!("killed in its container, as the system does with more than {} MB in all", bytes >> 20);
+    Some(Failure::new(FailureClass::Oom, format!("{what}\n{last_words}")))
+}
+
 impl Kind {
     fn program(self) -> &'static str {
         match self {
@@ -304,27 +303,4 @@ fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| {
         file.is_absolute() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && file.is_file()
     })
-}
-
-/// Writes down that a container may be alive, before it is made.
-pub(crate) fn note(run_dir: &Path, removal: &[String]) -> std::io::Result<()> {
-    let mut file = std::fs::File::options().create(true).append(true).open(run_dir.join(NAMES))?;
-    writeln!(file, "{}", removal.join("\t"))
-}
-
-/// Everything noted is gone.
-pub(crate) fn forget(run_dir: &Path) {
-    let _ = std::fs::remove_file(run_dir.join(NAMES));
-}
-
-/// Removes the containers of an engine that died; those that are gone already are no error.
-pub(crate) fn remove_left(run_dir: &Path) {
-    let Ok(text) = std::fs::read(run_dir.join(NAMES)) else { return };
-    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let mut words = line.split(|byte| *byte == b'\t').map(OsStr::from_bytes);
-        let Some(program) = words.next() else { continue };
-        // A runtime that is gone as well has nothing alive.
-        let _ = brief::call(Command::new(program).args(words), PATIENCE);
-    }
-    forget(run_dir);
 }
