@@ -323,12 +323,19 @@ pub struct Failure {
     pub class: FailureClass,
     /// What happened, in words for a person, with the last lines of stderr where there are some.
     pub message: String,
+    /// Another attempt would fail in the same way, so none is made.
+    pub lasting: bool,
 }
 
 impl Failure {
     /// A failure of that class.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Failure { class, message: message.into() }
+        Failure { class, message: message.into(), lasting: false }
+    }
+
+    /// One that another attempt cannot mend.
+    pub fn lasting(class: FailureClass, message: impl Into<String>) -> Self {
+        Failure { lasting: true, ..Failure::new(class, message) }
     }
 }
 

@@ -446,7 +446,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
     }
 
     fn failed(&mut self, task: TaskIx, attempt: Attempt, failure: Failure, usage: Option<Box<Usage>>) {
-        let Failure { class, message } = failure;
+        let Failure { class, message, lasting } = failure;
         if self.stopping.is_some() && !self.run.is_cancelled() && class == FailureClass::Cancelled {
             // We ended it to leave; how far it came nobody knows, so it stays live in the journal and the next owner
             // treats it as lost, by the task's own word on doubt. What it is known to have used is not forgotten.
@@ -475,7 +475,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             },
             other => plain_fact(other, ""),
         };
-        self.input(Input::Failed { task, attempt, class, noise }, fact).ok();
+        self.input(Input::Failed { task, attempt, class, noise, lasting }, fact).ok();
     }
 
     /// Puts an input to the kernel and dresses the events that follow as facts of the batch.

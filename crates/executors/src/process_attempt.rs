@@ -98,6 +98,8 @@ impl ProcessAttempt {
         let mut attempt = Self::new(spec, run_dir, Answer::Shell(Capture::default()));
         let own = Own { deps: work.deps.as_deref(), ..Own::default() };
         let started = attempt.start(spec, &work.argv, own, Input::Null, means);
+        // A program of the workflow's own may come into being while it waits.
+        let started = started.map_err(|failure| Failure { lasting: false, ..failure });
         attempt.or_drop_files(started)
     }
 
@@ -142,7 +144,11 @@ impl ProcessAttempt {
         let environment = Environment::of_this_process(&pass_env);
         let Means { block, supervisor, groups, runtime, .. } = means;
         let means = Means { environment: &environment, block, supervisor: &mut *supervisor, groups, runtime };
-        let started = attempt.start(spec, &argv, own, Input::Pipe, means);
+        let is_contained = means.runtime.is_some();
+        let started = attempt.start(spec, &argv, own, Input::Pipe, means).map_err(|failure| match failure.lasting {
+            true if !is_contained => adapter.missing(),
+            _ => failure,
+        });
         let (attempt, child) = attempt.or_drop_files(started)?;
         // A CLI that ends without reading its prompt tells why by its end.
         supervisor.write(child, &stdin);

@@ -65,7 +65,7 @@ pub(crate) fn for_cut(cut: Cut, limits: Limits, last_words: &str) -> Failure {
 }
 
 fn with_words(class: FailureClass, what: String, last_words: &str) -> Failure {
-    Failure { class, message: if last_words.is_empty() { what } else { format!("{what}\n{last_words}") } }
+    Failure::new(class, if last_words.is_empty() { what } else { format!("{what}\n{last_words}") })
 }
 
 /// The end of an attempt that could not be begun.

@@ -113,8 +113,9 @@ pub enum Input {
     Admit { task: TaskIx },
     /// The attempt ended well and its output is durable.
     Succeeded { task: TaskIx, attempt: Attempt },
-    /// The attempt ended badly. `noise` is a random number for the jitter of the next delay.
-    Failed { task: TaskIx, attempt: Attempt, class: FailureClass, noise: u32 },
+    /// The attempt ended badly. `noise` is a random number for the jitter of the next delay. What is `lasting` would end
+    /// the same way again, whatever its class.
+    Failed { task: TaskIx, attempt: Attempt, class: FailureClass, noise: u32, lasting: bool },
     /// Time has passed; due retries become ready.
     Tick,
     /// The engine that held this attempt is gone and nobody knows how it ended.

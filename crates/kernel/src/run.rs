@@ -178,9 +178,9 @@ impl Run {
                 self.expect_live(task, attempt)?;
                 events.push(Event::AttemptSucceeded { task, attempt });
             }
-            Input::Failed { task, attempt, class, noise } => {
+            Input::Failed { task, attempt, class, noise, lasting } => {
                 self.expect_live(task, attempt)?;
-                let retry_at = self.retry_at(task, class, now, noise);
+                let retry_at = self.retry_at(task, class, now, noise).filter(|_| !lasting);
                 events.push(Event::AttemptFailed { task, attempt, class, retry_at });
             }
             Input::Lost { task, attempt } => {

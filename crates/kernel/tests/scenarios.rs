@@ -131,7 +131,7 @@ impl Teller {
             "succeed" => Input::Succeeded { task, attempt },
             "fail" => {
                 let class = FailureClass::from_name(words[2]).expect("a failure class");
-                Input::Failed { task, attempt, class, noise: 0 }
+                Input::Failed { task, attempt, class, noise: 0, lasting: words.get(3) == Some(&"lasting") }
             }
             "lost" => Input::Lost { task, attempt },
             "retry" => Input::Retry { task },

@@ -67,3 +67,17 @@ fn a_run_is_found_and_resumed_from_anywhere() {
     let work = place.work("").canonicalize().expect("it is there");
     assert_eq!(document["tasks"]["a"]["output"].as_str(), work.to_str());
 }
+
+#[test]
+fn an_agent_cli_that_is_not_there_is_not_waited_for() {
+    let place = Place::new();
+    place.file("raddle.toml", "[clis.claude]\ncommand = [\"no-such-claude\"]\n");
+    let workflow = "defaults: { retry: { max: 3, initial: 60s } }\ntasks: [{ id: t, prompt: hello }]\n";
+    let document = place.run(workflow, 1);
+    let task = &document["tasks"]["t"];
+    assert_eq!((&task["error"]["class"], &task["attempts"]), (&"start".into(), &1.into()), "{task}");
+    let told = task["error"]["message"].as_str().expect("a message");
+    for word in ["no-such-claude", "npm install -g @anthropic-ai/claude-code", "[clis.claude] command"] {
+        assert!(told.contains(word), "{told}");
+    }
+}

@@ -177,6 +177,31 @@ fn neither_hooks_nor_new_programs_of_the_repository_run_in_our_commits() {
 }
 
 #[test]
+fn no_program_that_a_task_has_configured_runs_when_its_branch_is_merged() {
+    let place = repository();
+    let marker = place.root().join("ran-smudge");
+    let linked = place.root().join("linked");
+    git(&place, &["worktree", "add", "--quiet", "-b", "release", linked.to_str().expect("a plain name")]);
+    let document = place.run(
+        &format!(
+            "tasks:\n  - id: sly\n    executor: worktree\n    run: |\n      git config extensions.worktreeConfig true\n      git config \
+             --file $(git rev-parse --git-common-dir)/worktrees/linked/config.worktree filter.sly.smudge 'touch {}; cat'\n      \
+             echo '* filter=sly' > .gitattributes\n      echo text > made\n",
+            marker.display()
+        ),
+        0,
+    );
+    assert_eq!(left(&place, &document, "sly", "made"), "text");
+    place.raddle(&["worktrees", "merge", "last", "--into", "release"]).exits(0);
+    let made = std::fs::read_to_string(linked.join("made")).expect("the checkout has come along");
+    assert_eq!((&*made, marker.exists()), ("text\n", false));
+    // The user's own git would have run it.
+    std::fs::remove_file(linked.join("made")).expect("it was merged");
+    git(&place, &["-C", linked.to_str().expect("a plain name"), "checkout", "--", "made"]);
+    assert!(marker.exists(), "the setting means something");
+}
+
+#[test]
 fn whatever_a_task_does_with_git_is_kept() {
     let place = repository();
     let document = place.run(

@@ -183,6 +183,23 @@ impl Adapter {
         &self.command[0]
     }
 
+    /// The failure of a task whose CLI is not there: no other attempt finds it either.
+    pub(crate) fn missing(&self) -> Failure {
+        let how = match self.family {
+            Family::Claude => "`npm install -g @anthropic-ai/claude-code`",
+            Family::Codex => "`npm install -g @openai/codex`",
+            Family::Gemini => "`npm install -g @google/gemini-cli`",
+            Family::Opencode => "`npm install -g opencode-ai`",
+            Family::Plain => "it",
+        };
+        let told = format!(
+            "agent CLI `{0}` is not here: {1:?} is not found; install {how}, or say in `[clis.{0}] command` where it is",
+            self.name,
+            self.program()
+        );
+        Failure::lasting(FailureClass::Start, told)
+    }
+
     /// Within which time its first word must come; `None` for CLIs that say nothing before they have an answer.
     pub fn start_limit(&self) -> Option<Duration> {
         match self.family {

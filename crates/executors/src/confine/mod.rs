@@ -205,6 +205,9 @@ pub(crate) fn contents(confinement: Option<&Confinement>, needs: &Needs<'_>) -> 
             true
         }
     });
+    // Lists add up: what may only be read in one may be written by the other, as with the other mechanisms.
+    let writable: Vec<PathBuf> = mounts.iter().filter(|(_, writes)| *writes).map(|(path, _)| path.clone()).collect();
+    mounts.retain(|(path, writes)| *writes || !writable.iter().any(|outer| path.starts_with(outer)));
     let path = |place: &Place| PathBuf::from(std::ffi::OsStr::from_bytes(place.path.as_bytes()));
     let masked: Vec<(PathBuf, bool)> = denies.masked.iter().map(|place| (path(place), place.is_folder)).collect();
     // What lies in something denied is not there at all. What programs need is always mounted, so it counts here.
@@ -224,9 +227,11 @@ pub(crate) fn refuse_reads(confinement: &Confinement, paths: &[PathBuf]) -> Resu
         let real = path.canonicalize().unwrap_or_else(|_| path.clone());
         for text in &confinement.deny {
             let pattern = Pattern::parse(text)?;
-            let spots = pattern.matches()?.into_iter().filter_map(|spot| spot.canonicalize().ok());
-            let spots = spots.chain([pattern.plain_part()]);
-            if let Some(spot) = spots.into_iter().find(|spot| real.starts_with(spot) || spot.starts_with(&real)) {
+            let mut spots = pattern.matches()?.into_iter().filter_map(|spot| spot.canonicalize().ok());
+            let met = spots.find(|spot| real.starts_with(spot) || spot.starts_with(&real));
+            // What is there may lead elsewhere; what is not there yet is known by its name only.
+            let met = met.or_else(|| pattern.may_meet(&real).then(|| pattern.path().to_owned()));
+            if let Some(spot) = met {
                 return Err(format!("{} may not be read: {} is denied (`{text}`)", path.display(), spot.display()));
             }
         }

@@ -78,6 +78,20 @@ impl Pattern {
         self.path.components().take_while(|part| !part.as_os_str().as_bytes().contains(&b'*')).collect()
     }
 
+    /// Whether something at that path, above it or below it could match. Only a folder has something below.
+    pub(super) fn may_meet(&self, path: &Path) -> bool {
+        let plain = self.plain_part();
+        let rest: Vec<_> = self.path.components().skip(plain.components().count()).collect();
+        let plain = plain.canonicalize().unwrap_or(plain);
+        let pattern: Vec<_> = plain.components().chain(rest).collect();
+        let names: Vec<_> = path.components().collect();
+        let alike = |(part, name): (&Component<'_>, &Component<'_>)| {
+            fits(part.as_os_str().as_bytes(), name.as_os_str().as_bytes())
+        };
+        let goes_below = names.len() < pattern.len();
+        pattern.iter().zip(&names).all(alike) && !(goes_below && path.is_file())
+    }
+
     /// The paths that exist and match, as they are spelt.
     pub(super) fn matches(&self) -> Result<Vec<PathBuf>, Refusal> {
         if self.is_plain() {
@@ -204,6 +218,22 @@ mod tests {
             assert!(Pattern::parse(text).is_err(), "{text}");
         }
         assert!(Pattern::parse("/w/**").unwrap().tree && !Pattern::parse("/w/*.txt").unwrap().tree);
+    }
+
+    #[test]
+    fn a_denied_name_is_met_at_above_and_below_it_and_nowhere_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("w/deep")).unwrap();
+        for name in ["w/a.txt", "w/b.pem", "w/deep/c.pem"] {
+            std::fs::write(root.join(name), "x").unwrap();
+        }
+        let meets = |deny: &str, path: &str| {
+            Pattern::parse(&format!("{}/{deny}", root.display())).unwrap().may_meet(&root.join(path))
+        };
+        assert!(!meets("w/*.pem", "w/a.txt") && meets("w/*.pem", "w/b.pem") && meets("w/*.pem", "w/later.pem"));
+        assert!(meets("w/*.pem", "w") && !meets("w/*.pem", "w/deep") && meets("w/*/c.pem", "w/deep"));
+        assert!(meets("w/d*/**", "w/deep/c.pem") && !meets("w/*.pem", "other"));
     }
 
     #[test]

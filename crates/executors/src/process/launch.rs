@@ -129,7 +129,9 @@ impl StartError {
             Self::Confinement { .. } => FailureClass::Permission,
             _ => FailureClass::Start,
         };
-        Failure::new(class, self.to_string())
+        // Nobody installs a program between two attempts; a task that is told of as retried would only wait.
+        let lasting = matches!(self, Self::Program { errno: Errno::NOENT, .. });
+        Failure { lasting, ..Failure::new(class, self.to_string()) }
     }
 }
 

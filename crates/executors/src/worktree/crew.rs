@@ -262,7 +262,7 @@ fn failure_of(trouble: &Trouble) -> Failure {
 fn not_committed(before: Option<Failure>, trouble: &Trouble) -> Failure {
     let what = format!("what it left could not be committed, and is kept: {trouble}");
     match before {
-        Some(Failure { class, message }) => Failure::new(class, format!("{message}\n{what}")),
+        Some(failure) => Failure { message: format!("{}\n{what}", failure.message), ..failure },
         None => Failure::new(FailureClass::Output, what),
     }
 }

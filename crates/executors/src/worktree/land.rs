@@ -86,6 +86,9 @@ impl Repository {
         let Some(top) = self.checked_out(git, &name)? else {
             return self.set_branch(git, &name, before, after);
         };
+        // A work tree can have settings of its own, and what is checked out goes through filters.
+        let admin = git.call(&["rev-parse", "--absolute-git-dir"]).folder(&top).line()?;
+        let git = &self.trusted_in(&self.git, Path::new(&admin))?;
         self.refuse_if_in_the_way(git, &top, before, after)?;
         let switch = |dry: &[&str], from: &str, to: &str| {
             let arguments = [&["read-tree"], dry, &["-m", "-u", from, to]].concat();

@@ -75,8 +75,9 @@ fn inputs(story: &Story, run: &Run, attempts: u32) -> Vec<Input> {
         inputs.extend([
             Input::Succeeded { task, attempt },
             Input::Succeeded { task, attempt: stale },
-            Input::Failed { task, attempt, class: FailureClass::Exit, noise },
-            Input::Failed { task, attempt, class: FailureClass::Input, noise },
+            Input::Failed { task, attempt, class: FailureClass::Exit, noise, lasting: false },
+            Input::Failed { task, attempt, class: FailureClass::Start, noise, lasting: true },
+            Input::Failed { task, attempt, class: FailureClass::Input, noise, lasting: false },
             Input::Lost { task, attempt },
             Input::Lost { task, attempt: stale },
             Input::Retry { task },

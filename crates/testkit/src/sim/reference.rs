@@ -9,7 +9,7 @@ use raddle_kernel::{
     Attempt, Cause, Event, FailureClass, Input, OnDoubt, Outcome, RetryPolicy, Run, Strength, TaskIx, TaskState, Time,
 };
 
-use super::story::Story;
+use super::story::{Story, lasts};
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -267,7 +267,7 @@ impl Reference {
             FailureClass::Cancelled,
             FailureClass::Lost,
         ];
-        let wanted = !hopeless.contains(&class) && plot.retry.classes & (1 << class as u8) != 0;
+        let wanted = !hopeless.contains(&class) && !lasts(task, class) && plot.retry.classes & (1 << class as u8) != 0;
         let due = !self.cancelled && wanted && failures < u32::from(plot.retry.max);
         if due != retry_at.is_some() {
             return Err(format!("task {} failed {failures} times before, now {class:?}: retry {retry_at:?}", task.0));
@@ -417,7 +417,10 @@ fn foretell_task(story: &Story, task: TaskIx) -> TaskState {
     for number in 1.. {
         let attempt = Attempt(number);
         let Some(class) = story.act(task, attempt).deed.failure() else { return TaskState::Completed { attempt } };
-        let again = class.retryable() && class != FailureClass::Lost && plot.retry.classes & (1 << class as u8) != 0;
+        let again = class.retryable()
+            && class != FailureClass::Lost
+            && !lasts(task, class)
+            && plot.retry.classes & (1 << class as u8) != 0;
         if again && number <= u32::from(plot.retry.max) {
             continue;
         }

@@ -14,7 +14,7 @@ use raddle_kernel::{Attempt, FailureClass, TaskIx, TaskState, Time};
 
 use super::host;
 use super::sabotage::Sabotage;
-use super::story::{Act, Deed};
+use super::story::{Act, Deed, lasts};
 use super::world::World;
 
 /// See the module.
@@ -165,7 +165,10 @@ impl Stage {
 
     fn result(&self, key: AttemptKey, deed: Deed) -> Result<RawOutput, Failure> {
         match deed {
-            Deed::Fail(class) => Err(Failure::new(class, "as the script says")),
+            Deed::Fail(class) => {
+                let failure = Failure::new(class, "as the script says");
+                Err(Failure { lasting: lasts(key.task, class), ..failure })
+            }
             Deed::Unreadable => Ok(RawOutput::Text("unreadable".into())),
             Deed::Succeed { big } => {
                 if big {
