@@ -208,11 +208,9 @@ impl ProcessAttempt {
         let tmp = self.run_dir.own(&self.stem).join(OWN_TMP).to_string_lossy().into_owned();
         let path = means.environment.path(&more);
         // An image has programs of its own.
-        let packages = match means.runtime.is_some_and(Runtime::is_an_engine) {
-            true => None,
-            false => packages_of(&argv[0], &path),
-        };
-        let read = || own.read.iter().cloned().chain([PathBuf::from(&deps)]).chain(packages).collect();
+        let own_program = argv.first().filter(|_| !means.runtime.is_some_and(Runtime::is_an_engine));
+        let packages = || own_program.and_then(|program| packages_of(program, &path));
+        let read = || own.read.iter().cloned().chain([PathBuf::from(&deps)]).chain(packages()).collect();
         let confinement = spec.demands.confinement.as_deref();
         let mut inside = None;
         let variables;

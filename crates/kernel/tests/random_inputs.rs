@@ -54,7 +54,7 @@ fn random_input(rng: &mut Rng, run: &Run) -> Input {
     match rng.below(100) {
         0..40 => Input::Admit { task },
         40..60 => Input::Succeeded { task, attempt },
-        60..80 => Input::Failed { task, attempt, class, noise: rng.next() as u32, lasting: rng.next() % 8 == 0 },
+        60..80 => Input::Failed { task, attempt, class, noise: rng.next() as u32, lasting: rng.next() & 7 == 0 },
         80..90 => Input::Tick,
         90..94 => Input::Lost { task, attempt },
         94..96 => Input::Retry { task },
