@@ -435,8 +435,8 @@ impl Desk {
     /// The container of an attempt is gone, or nobody can remove it.
     fn removed(&mut self, key: AttemptKey, is_gone: bool) {
         if let Some((running, exit)) = self.removing.remove(&key) {
-            if is_gone {
-                running.attempt.forget_container();
+            if let Some(container) = running.attempt.container().filter(|_| is_gone) {
+                container.gone(running.attempt.run_dir());
             }
             self.over(running, exit);
         }
@@ -520,7 +520,8 @@ impl Listener<Owner> for Desk {
         match owner {
             Owner::Attempt(key) => {
                 let Some(running) = self.attempts.remove(&key) else { return };
-                match running.attempt.removal(&exit) {
+                let (container, run_dir) = (running.attempt.container(), running.attempt.run_dir());
+                match container.and_then(|container| container.removal(run_dir, &exit)) {
                     Some(removal) => {
                         self.removals.push((key, removal));
                         self.removing.insert(key, (running, exit));

@@ -1,7 +1,7 @@
 //! Attempts that have a process of their own, shell tasks and agent CLIs: their files, what they say, what their end
 //! means. It does not know how processes are supervised, nor the dialects of agents.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use raddle_engine::secrets::Redactor;
 
 use crate::agent::{self, Adapter, AgentCommand, AgentStream, Slot};
 use crate::confine::{self, Needs, Prepared, packages_of};
-use crate::container::{self, CLIENT_ENV, Inside, Runtime};
+use crate::container::{self, CLIENT_ENV, Contained, Inside, Runtime};
 use crate::environment::{Block, Environment};
 use crate::groups::{Group, Groups};
 use crate::local::Owner;
@@ -58,14 +58,6 @@ enum Answer {
     Shell(Capture),
     /// What the adapter reads out of stdout.
     Agent(Box<AgentStream>),
-}
-
-/// The container of an engine that it runs in.
-#[derive(Debug)]
-struct Contained {
-    /// The command that removes it.
-    removal: Vec<String>,
-    memory: Option<u64>,
 }
 
 /// What follows from something that was said.
@@ -236,8 +228,8 @@ impl ProcessAttempt {
             });
             let (wrapped, passed) = command.map_err(refused)?;
             if let Some(removal) = runtime.removal(&name) {
-                container::note(&spec.run_dir, &removal).map_err(|e| failed_start("cannot note a container", &e))?;
-                self.container = Some(Contained { removal, memory: spec.demands.resources.memory_bytes });
+                let noted = Contained::note(&spec.run_dir, removal, spec.demands.resources.memory_bytes);
+                self.container = Some(noted.map_err(|e| failed_start("cannot note a container", &e))?);
             }
             inside = Some(wrapped);
             variables = passed;
@@ -349,22 +341,14 @@ impl ProcessAttempt {
         self.limits.start.filter(|_| !self.speaks).map(|limit| self.started_at + limit)
     }
 
-    /// What must be done before it is over: a container that was not left to end by itself.
-    pub(crate) fn removal(&self, exit: &Exit) -> Option<Vec<String>> {
-        let Contained { removal, .. } = self.container.as_ref()?;
-        let status = exit.status.exit_status();
-        let is_left = !exit.by_itself || status.is_none_or(|status| status == container::OWN_FAILURE);
-        if !is_left {
-            container::forget(self.run_dir.path(), removal);
-        }
-        is_left.then(|| removal.clone())
+    /// The folder of its run.
+    pub(crate) fn run_dir(&self) -> &Path {
+        self.run_dir.path()
     }
 
-    /// Its container has been removed.
-    pub(crate) fn forget_container(&self) {
-        if let Some(Contained { removal, .. }) = &self.container {
-            container::forget(self.run_dir.path(), removal);
-        }
+    /// The container of an engine that it runs in.
+    pub(crate) fn container(&self) -> Option<&Contained> {
+        self.container.as_ref()
     }
 
     /// Judges the end, removes the attempt's files, and reports.
@@ -414,9 +398,8 @@ impl ProcessAttempt {
                 ended.session = finished.session;
             }
         }
-        if let (Some(contained), None, Some(status @ 1..), Err(failure)) =
-            (&self.container, cut, exit.status.exit_status(), &mut ended.result)
-            && let Some(meant) = container::judge(status, contained.memory, &self.error.last_lines(SHOWN_LINES))
+        if let (Some(contained), None, Err(failure)) = (&self.container, cut, &mut ended.result)
+            && let Some(meant) = contained.judge(&exit, &self.error.last_lines(SHOWN_LINES))
         {
             *failure = meant;
         }

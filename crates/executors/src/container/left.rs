@@ -1,5 +1,5 @@
-//! Which containers of a run may be alive, written down in its folder before they are made, and their removal when
-//! nobody is left who would do it. It does not know what runs in them.
+//! Which containers of a run may be alive, written down in its folder before they are made; what their ends mean, and
+//! their removal when nobody is left who would do it. It does not know what runs in them.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -7,20 +7,69 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
+use raddle_engine::FailureClass;
+use raddle_engine::attempt::Failure;
+
 use super::PATIENCE;
 use crate::brief;
+use crate::process::Exit;
 
 /// The file in a run's folder that holds the commands that remove them, one a line, words parted by tabs.
 const NAMES: &str = "containers";
 
-/// Writes down that a container may be alive, before it is made.
-pub(crate) fn note(run_dir: &Path, removal: &[String]) -> std::io::Result<()> {
+/// The exit status by which a runtime says that the failure is its own.
+const OWN_FAILURE: i32 = 125;
+
+/// The container of an attempt.
+#[derive(Debug)]
+pub(crate) struct Contained {
+    /// The command that removes it.
+    removal: Vec<String>,
+    memory: Option<u64>,
+}
+
+impl Contained {
+    /// Writes down that it may be alive, before it is made.
+    pub(crate) fn note(run_dir: &Path, removal: Vec<String>, memory: Option<u64>) -> std::io::Result<Contained> {
+        note(run_dir, &removal)?;
+        Ok(Contained { removal, memory })
+    }
+
+    /// What must be done before its attempt is over: it was not left to end by itself.
+    pub(crate) fn removal(&self, run_dir: &Path, exit: &Exit) -> Option<Vec<String>> {
+        let status = exit.status.exit_status();
+        let is_left = !exit.by_itself || status.is_none_or(|status| status == OWN_FAILURE);
+        if !is_left {
+            self.gone(run_dir);
+        }
+        is_left.then(|| self.removal.clone())
+    }
+
+    /// It has been removed.
+    pub(crate) fn gone(&self, run_dir: &Path) {
+        forget(run_dir, &self.removal);
+    }
+
+    /// What a failed end means that only looks like the task's own; `None` when it is the task's own.
+    pub(crate) fn judge(&self, exit: &Exit, last_words: &str) -> Option<Failure> {
+        let status = exit.status.exit_status()?;
+        let is_runtimes = last_words.lines().any(|line| line.starts_with("docker: ") || line.starts_with("Error: "));
+        if status == OWN_FAILURE && is_runtimes {
+            return Some(Failure::new(FailureClass::Start, format!("the container could not be made\n{last_words}")));
+        }
+        let bytes = self.memory.filter(|_| status == 128 + libc::SIGKILL)?;
+        let what = format!("killed in its container, as the system does with more than {} MB in all", bytes >> 20);
+        Some(Failure::new(FailureClass::Oom, format!("{what}\n{last_words}")))
+    }
+}
+
+fn note(run_dir: &Path, removal: &[String]) -> std::io::Result<()> {
     let mut file = std::fs::File::options().create(true).append(true).open(run_dir.join(NAMES))?;
     file.write_all(format!("{}\n", removal.join("\t")).as_bytes())
 }
 
-/// That container is gone. When this cannot be written down, it is asked for once more later, which does no harm.
-pub(crate) fn forget(run_dir: &Path, removal: &[String]) {
+/// When this cannot be written down, it is asked for once more later, which does no harm.
+fn forget(run_dir: &Path, removal: &[String]) {
     let gone = removal.join("\t").into_bytes();
     let _ = keep(run_dir, |line| *line != gone);
 }

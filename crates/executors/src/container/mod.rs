@@ -17,7 +17,7 @@ use raddle_engine::attempt::{Demands, Failure, Isolation, Resources};
 use crate::confine::READ_BY_PROGRAMS;
 
 pub(crate) use able::objection;
-pub(crate) use left::{forget, note, remove_left};
+pub(crate) use left::{Contained, remove_left};
 
 /// Environment variables: names and values.
 type Variables = Vec<(String, String)>;
@@ -26,8 +26,6 @@ type Variables = Vec<(String, String)>;
 const PIDS: u32 = 4096;
 /// How long a runtime may take to answer; behind Docker is a daemon that may hang.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The exit status by which a runtime says that the failure is its own.
-pub(crate) const OWN_FAILURE: i32 = 125;
 /// Beginnings of variables that would steer the client instead of reaching the task by way of its environment.
 const STEERING: [&str; 14] = [
     "BUILDAH_",
@@ -275,17 +273,6 @@ impl Runtime {
 pub(crate) fn name(run: &str, stem: &str, epoch: u32) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&c) { c } else { '_' };
     format!("raddle-{run}-{stem}-{epoch}").chars().map(plain).collect()
-}
-
-/// What a failed end means that only looks like the task's own; `None` when it is the task's own.
-pub(crate) fn judge(status: i32, memory: Option<u64>, last_words: &str) -> Option<Failure> {
-    let is_runtimes = last_words.lines().any(|line| line.starts_with("docker: ") || line.starts_with("Error: "));
-    if status == OWN_FAILURE && is_runtimes {
-        return Some(Failure::new(FailureClass::Start, format!("the container could not be made\n{last_words}")));
-    }
-    let bytes = memory.filter(|_| status == 128 + libc::SIGKILL)?;
-    let what = format!("killed in its container, as the system does with more than {} MB in all", bytes >> 20);
-    Some(Failure::new(FailureClass::Oom, format!("{what}\n{last_words}")))
 }
 
 impl Kind {
