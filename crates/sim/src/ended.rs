@@ -17,7 +17,6 @@ pub(crate) fn read(world: &World<'_>) -> Result<(Ended, RunView), String> {
     let last = records.last().map_or(0, |record| record.at.0);
     let view = RunView::of(records).map_err(|e| format!("record {}: {}", e.seq, e.what))?;
     let journal = world.store.open_owner().map_err(|e| e.to_string())?;
-    let effects = world.effects.borrow();
     let begun = view.started_at.0;
     let since = |at: raddle_engine::Time| at.0.saturating_sub(begun);
     let of = |n: usize| {
@@ -31,7 +30,7 @@ pub(crate) fn read(world: &World<'_>) -> Result<(Ended, RunView), String> {
             kind: view.snapshot.tasks[n].kind.clone(),
             attempts,
             retries: attempts.saturating_sub(1),
-            effects: u64::from(effects[n]),
+            effects: u64::from(world.done(n as u32)),
             output: output
                 .filter(|_| completed)
                 .and_then(|text| serde_json::from_str(&text).ok())

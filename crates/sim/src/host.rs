@@ -135,7 +135,7 @@ fn words(world: &World<'_>, whim: Whim, engine: &mut SimEngine<'_, '_, '_>) {
 fn answer(world: &World<'_>, task: TaskIx, engine: &mut SimEngine<'_, '_, '_>) {
     let place = Place::Answer(task.0, world.witness.borrow().turn(task));
     let careless = world.luck.strikes(Kind::People, place).is_some();
-    let done = world.effects.borrow()[task.index()] > 0;
+    let done = world.done(task.0) > 0;
     let id = &world.subject.task(task.0).id;
     world.luck.tell(Kind::People, place, || {
         let word = if done { "tries again" } else { "skips" };

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use raddle_engine::admission::Admission;
 use raddle_engine::fact::Chapter;
+use raddle_engine::program::Program as _;
 use raddle_engine::snapshot::{RunOptions, Snapshot};
 use raddle_engine::task_program::{Place, TaskProgram};
+use raddle_kernel::Graph;
 use raddle_model::catalog::ModelTable;
 use raddle_model::workflow::{ExecutionMode, Task, TaskKind, Workflow};
 use serde_json::{Map, Value};
@@ -45,6 +47,7 @@ pub struct Subject {
     models: ModelTable,
     weights: Vec<u32>,
     chapter: Chapter,
+    graph: Option<Arc<Graph>>,
     notes: Vec<String>,
 }
 
@@ -68,7 +71,22 @@ impl Subject {
         };
         let workflow = Arc::new(workflow);
         let inputs = inputs.into_iter().collect();
-        Subject { workflow, snapshot, admission, caps, brings, inputs, models, weights, chapter, notes }
+        let mut subject = Subject {
+            workflow,
+            snapshot,
+            admission,
+            caps,
+            brings,
+            inputs,
+            models,
+            weights,
+            chapter,
+            graph: None,
+            notes,
+        };
+        // Every engine makes its own; what watches them needs one only.
+        subject.graph = Some(Arc::clone(subject.program().graph()));
+        subject
     }
 
     /// What a person should know of how faithful the simulation is.
@@ -82,6 +100,10 @@ impl Subject {
 
     pub(crate) fn is_metered(&self, index: u32) -> bool {
         matches!(self.task(index).kind, TaskKind::Agent(_))
+    }
+
+    pub(crate) fn graph(&self) -> Arc<Graph> {
+        self.graph.clone().unwrap_or_else(|| Arc::clone(self.program().graph()))
     }
 
     pub(crate) fn chapter(&self) -> Chapter {

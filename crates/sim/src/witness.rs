@@ -1,8 +1,6 @@
 //! Everything that became durable, looked at record by record: does it fold, and does it keep what is promised of every
 //! run? It outlives engines, and does not know how they decide.
 
-use std::sync::Arc;
-
 use raddle_engine::Money;
 use raddle_engine::attempt::Usage;
 use raddle_engine::fact::{Fact, Record};
@@ -16,20 +14,26 @@ type Checked = Result<(), (&'static str, String)>;
 
 /// See the module.
 pub(crate) struct Witness {
-    graph: Arc<Graph>,
     run: Run,
     seq: u64,
-    /// Ends that were heard of, by task.
-    ends: Vec<u32>,
-    /// Attempts of which nobody knows how far they came, since a person last said something.
-    unknown: Vec<bool>,
-    /// How settled tasks had settled.
-    settled: Vec<Option<Phase>>,
-    /// How those had settled that are open again.
-    reopened: Vec<Option<Phase>>,
+    /// By task; nothing is known of tasks beyond the end.
+    seen: Vec<Seen>,
     spent: Spent,
     /// Somebody decided something, or nobody could: the run need not settle as another one would.
     pub(crate) asked: bool,
+}
+
+/// What was seen of a task.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// Ends that were heard of.
+    ends: u32,
+    /// Nobody knows how far its last attempt came, and no person has said anything since.
+    unknown: bool,
+    /// How it has settled.
+    settled: Option<Phase>,
+    /// How it had settled before it was opened again.
+    reopened: Option<Phase>,
 }
 
 /// What was reported so far, added up in the plainest way.
@@ -42,20 +46,23 @@ struct Spent {
 
 impl Witness {
     pub(crate) fn new(subject: &Subject) -> Self {
-        use raddle_engine::program::Program as _;
-        let graph = Arc::clone(subject.program().graph());
-        let n = graph.len();
-        Witness {
-            run: Run::new(Arc::clone(&graph)),
-            graph,
-            seq: 0,
-            ends: vec![0; n],
-            unknown: vec![false; n],
-            settled: vec![None; n],
-            reopened: vec![None; n],
-            spent: Spent::default(),
-            asked: false,
+        let run = Run::new(subject.graph());
+        Witness { run, seq: 0, seen: Vec::new(), spent: Spent::default(), asked: false }
+    }
+
+    fn graph(&self) -> &Graph {
+        self.run.graph()
+    }
+
+    fn seen(&self, task: TaskIx) -> Seen {
+        self.seen.get(task.index()).copied().unwrap_or_default()
+    }
+
+    fn see(&mut self, task: TaskIx) -> &mut Seen {
+        if self.seen.len() <= task.index() {
+            self.seen.resize(task.index() + 1, Seen::default());
         }
+        &mut self.seen[task.index()]
     }
 
     /// The fold of everything durable.
@@ -65,7 +72,7 @@ impl Witness {
 
     /// The number of the turn that the task's next attempt is, from 1.
     pub(crate) fn turn(&self, task: TaskIx) -> u32 {
-        self.ends[task.index()] + 1
+        self.seen(task).ends + 1
     }
 
     /// Takes in a record that has just become durable.
@@ -102,9 +109,9 @@ impl Witness {
 
     /// The owner is gone: nobody knows how far its attempts came.
     fn lose_live(&mut self) {
-        for n in 0..self.graph.len() {
-            if self.run.state(TaskIx(n as u32)).phase() == Phase::Running {
-                self.unknown[n] = true;
+        for task in (0..self.graph().len() as u32).map(TaskIx) {
+            if self.run.state(task).phase() == Phase::Running {
+                self.see(task).unknown = true;
             }
         }
     }
@@ -113,12 +120,12 @@ impl Witness {
     fn notice_reopened(&mut self) {
         let touched: Vec<TaskIx> = self.run.drain_touched().collect();
         for task in touched {
-            let (phase, settled) = (self.run.state(task).phase(), &mut self.settled[task.index()]);
+            let phase = self.run.state(task).phase();
+            let seen = self.see(task);
             if phase.settled() {
-                *settled = Some(phase);
-                self.reopened[task.index()] = None;
-            } else if settled.is_some() {
-                self.reopened[task.index()] = settled.take();
+                (seen.settled, seen.reopened) = (Some(phase), None);
+            } else if seen.settled.is_some() {
+                seen.reopened = seen.settled.take();
             }
         }
     }
@@ -136,22 +143,22 @@ impl Witness {
 
     fn start(&self, subject: &Subject, task: TaskIx) -> Checked {
         let name = id(subject, task);
-        for (dependency, strength) in self.graph.predecessors(task) {
+        for (dependency, strength) in self.graph().predecessors(task) {
             let phase = self.run.state(dependency).phase();
             let serves = |phase: Phase| match strength {
                 Strength::Hard => matches!(phase, Phase::Completed | Phase::FailedSafe | Phase::Skipped),
                 Strength::Soft => phase.settled(),
             };
-            let serves = serves(phase) || self.reopened[dependency.index()].is_some_and(serves);
+            let serves = serves(phase) || self.seen(dependency).reopened.is_some_and(serves);
             if !serves {
                 let what = format!("{name} starts, and {} is {phase:?}", id(subject, dependency));
                 return Err(("nothing starts before its dependencies", what));
             }
         }
-        let lower = |t: &TaskIx| self.graph.level(*t) < self.graph.level(task);
-        let open = |t: &TaskIx| !self.run.state(*t).phase().settled() && self.reopened[t.index()].is_none();
-        if self.graph.in_waves()
-            && let Some(other) = (0..self.graph.len() as u32).map(TaskIx).filter(lower).find(open)
+        let lower = |t: &TaskIx| self.graph().level(*t) < self.graph().level(task);
+        let open = |t: &TaskIx| !self.run.state(*t).phase().settled() && self.seen(*t).reopened.is_none();
+        if self.graph().in_waves()
+            && let Some(other) = (0..self.graph().len() as u32).map(TaskIx).filter(lower).find(open)
         {
             let what = format!("{name} starts before {} of a level before", id(subject, other));
             return Err(("a wave waits for the one before", what));
@@ -159,7 +166,7 @@ impl Witness {
         if self.run.state(task).phase() == Phase::Completed {
             return Err(("what is completed is never started again", name.to_owned()));
         }
-        if self.unknown[task.index()] && self.needs_a_word(task) {
+        if self.seen(task).unknown && self.needs_a_word(task) {
             let what = format!("{name} starts again, and nobody knows how far it came");
             return Err(("nothing effectful is repeated unasked", what));
         }
@@ -178,7 +185,7 @@ impl Witness {
     }
 
     fn needs_a_word(&self, task: TaskIx) -> bool {
-        self.graph.side_effects(task) && self.graph.on_doubt(task) != OnDoubt::Rerun
+        self.graph().side_effects(task) && self.graph().on_doubt(task) != OnDoubt::Rerun
     }
 
     /// What is said of the whole must follow from the parts.
@@ -194,7 +201,7 @@ impl Witness {
             return Err((promise, format!("it says {}, the states say {}", said.name(), stands.name())));
         }
         let well = |phase| matches!(phase, Phase::Completed | Phase::Skipped);
-        let all_well = (0..self.graph.len() as u32).all(|n| well(self.run.state(TaskIx(n)).phase()));
+        let all_well = (0..self.graph().len() as u32).all(|n| well(self.run.state(TaskIx(n)).phase()));
         if said == Outcome::Succeeded && !all_well {
             return Err((promise, "it says succeeded, and not every task is completed or skipped".into()));
         }
@@ -203,7 +210,7 @@ impl Witness {
 
     fn after(&mut self, record: &Record) {
         match &record.fact {
-            Fact::AttemptStarted { task, .. } => self.unknown[task.index()] = false,
+            Fact::AttemptStarted { task, .. } => self.see(*task).unknown = false,
             Fact::AttemptSucceeded { task, usage, .. } => self.end(*task, usage.as_deref()),
             Fact::AttemptFailed { task, usage, class, .. } => {
                 self.end(*task, usage.as_deref());
@@ -213,7 +220,7 @@ impl Witness {
             }
             Fact::AttemptDoubted { .. } | Fact::Cancelled | Fact::BudgetSet { .. } => self.asked = true,
             Fact::TaskRetried { task } | Fact::TaskSkipped { task } => {
-                self.unknown[task.index()] = false;
+                self.see(*task).unknown = false;
                 self.asked = true;
             }
             _ => {}
@@ -221,7 +228,7 @@ impl Witness {
     }
 
     fn end(&mut self, task: TaskIx, usage: Option<&Usage>) {
-        self.ends[task.index()] += 1;
+        self.see(task).ends += 1;
         let Some(usage) = usage else { return };
         self.spent.agents += 1;
         self.spent.usd = self.spent.usd.saturating_add(usage.cost_usd.and_then(Money::from_usd).unwrap_or_default());

@@ -35,7 +35,7 @@ pub(crate) struct World<'s> {
     pub(crate) store: MemoryStore,
     pub(crate) witness: RefCell<Witness>,
     /// How often each task's work was really done.
-    pub(crate) effects: RefCell<Vec<u32>>,
+    effects: RefCell<Vec<u32>>,
     /// The engine that drives now, from 1.
     pub(crate) engine: Cell<u32>,
     seed: u64,
@@ -152,7 +152,16 @@ impl<'s> World<'s> {
     }
 
     pub(crate) fn did(&self, task: u32) {
-        self.effects.borrow_mut()[task as usize] += 1;
+        let mut effects = self.effects.borrow_mut();
+        if effects.len() <= task as usize {
+            effects.resize(task as usize + 1, 0);
+        }
+        effects[task as usize] += 1;
+    }
+
+    /// How often a task's work was really done.
+    pub(crate) fn done(&self, task: u32) -> u32 {
+        self.effects.borrow().get(task as usize).copied().unwrap_or(0)
     }
 
     pub(crate) fn into_parts(self) -> (Option<Broken>, Luck, Vec<String>) {
