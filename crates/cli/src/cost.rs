@@ -1,6 +1,7 @@
 //! `raddle cost`: what a workflow of so many tasks costs by executor, in tokens, per run and per month. It does not
 //! look at workflows or runs: every term is given, and amounts are whole numbers of nano-dollars until they are shown.
 
+use raddle_engine::executor::HOSTED_OVERHEAD_TOKENS;
 use raddle_model::money::Money;
 use serde_json::{Map, Value, json};
 
@@ -9,9 +10,9 @@ use crate::exit::Exit;
 use crate::problem::Problem;
 use crate::terminal::{self, Table, grouped};
 
-/// Tokens that a task costs beyond its own work, by executor: a session's tool call carries the session's instructions
-/// and context, a process of its own starts with nothing but its prompt.
-const OVERHEAD_TOKENS: [(&str, u64); 3] = [("process", 0), ("worktree", 0), ("task_tool", 20_000)];
+/// Tokens that a task costs beyond its own work, by executor: a process of its own starts with nothing but
+/// its prompt.
+const OVERHEAD_TOKENS: [(&str, u64); 3] = [("process", 0), ("worktree", 0), ("task_tool", HOSTED_OVERHEAD_TOKENS)];
 /// What was published for nine tasks, 100 runs a day and $3 per million tokens, with the cost per run cut to $0.55.
 const PUBLISHED: Published = Published { task_tool: 1650, process: 45, saving: 1605, factor: 36 };
 

@@ -9,6 +9,11 @@ use serde::Serialize;
 
 use crate::attempt::{AttemptKey, AttemptSpec, Report, StopCause};
 
+pub use raddle_model::caps::HOSTED_TASKS;
+
+/// Tokens that a hosted task costs beyond its own work: the session's instructions and context go with it.
+pub const HOSTED_OVERHEAD_TOKENS: u64 = 20_000;
+
 /// What an executor can do, wherever it runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Capabilities {

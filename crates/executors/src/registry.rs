@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use raddle_engine::executor::Capabilities;
+use raddle_engine::executor::{Capabilities, HOSTED_OVERHEAD_TOKENS, HOSTED_TASKS};
 use raddle_engine::select::Candidate;
 
 use crate::api::ApiExecutor;
@@ -80,9 +80,9 @@ fn worktree() -> Capabilities {
 
 fn task_tool() -> Capabilities {
     Capabilities {
-        token_overhead_per_task: 20_000,
-        max_parallelism: Some(10),
-        practical_max: 10,
+        token_overhead_per_task: HOSTED_OVERHEAD_TOKENS,
+        max_parallelism: Some(HOSTED_TASKS),
+        practical_max: HOSTED_TASKS,
         isolation: "none (shared)",
         shared_context: true,
         true_isolation: false,

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use raddle_engine::FailureClass;
 use raddle_engine::attempt::{AgentWork, AttemptKey, AttemptSpec, Failure, Report, Resources};
+use raddle_engine::executor::HOSTED_TASKS;
 use raddle_engine::secrets::{Redactor, Secrets};
 
 use crate::agent::{Adapter, AgentCommand};
@@ -32,7 +33,7 @@ const TASKS: u32 = 50;
 /// Warm processes that wait for work beyond this are ended, the oldest first.
 const IDLE: usize = 10;
 /// Tasks of one hosting conversation at once, over all of them.
-pub(crate) const HOSTED: usize = 10;
+const HOSTED: usize = HOSTED_TASKS as usize;
 /// Emptying a conversation takes some ten milliseconds; a process that takes longer than this is not used again.
 const CLEARING: Duration = Duration::from_secs(5);
 /// What a conversation is emptied by.

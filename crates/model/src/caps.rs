@@ -5,6 +5,9 @@ use serde::Serialize;
 use crate::catalog::Settings;
 use crate::workflow::{ExecutionMode, ParallelismLevel, TaskKind, Workflow};
 
+/// Tasks of one hosting conversation at once, over all of them; nothing lifts it.
+pub const HOSTED_TASKS: u32 = 10;
+
 /// A cap and the name of the setting that bound it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cap {
@@ -45,7 +48,7 @@ impl ParallelismLevel {
 fn agents_pool(workflow: &Workflow, settings: &Settings) -> Cap {
     let mut agents = workflow.tasks.iter().filter(|task| matches!(task.kind, TaskKind::Agent(_))).peekable();
     if agents.peek().is_some() && agents.all(|task| task.executor == "task_tool") {
-        return Cap { value: 10, bound_by: "executors.task_tool" };
+        return Cap { value: HOSTED_TASKS, bound_by: "executors.task_tool" };
     }
     Cap { value: settings.max_processes, bound_by: "executors.process.max_processes" }
 }
