@@ -52,7 +52,7 @@ pub struct Declared {
 
 impl Declared {
     /// Why a task may not start beside what runs; `None` when it may.
-    fn shortage(&self, run: &Run, task: TaskIx) -> Option<String> {
+    pub fn shortage(&self, run: &Run, task: TaskIx) -> Option<String> {
         let of = |task: usize| self.by_task.get(task).copied().unwrap_or_default();
         let wanted = of(task.index());
         if wanted.memory_bytes.is_none() && wanted.cpu.is_none() {

@@ -117,7 +117,8 @@ pub enum Network {
 }
 
 /// What an attempt's processes may use of the machine; `None` is no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Resources {
     /// Memory of all its processes together, bytes.
     pub memory_bytes: Option<u64>,

@@ -10,6 +10,10 @@ use raddle_model::template::Template;
 use raddle_model::workflow::{Budget, TaskKind, Workflow};
 use serde::{Deserialize, Serialize};
 
+use crate::admission::Declared;
+use crate::attempt::Resources;
+use crate::grants::resources_of;
+
 /// Stored as JSON in [`crate::fact::Chapter::options`].
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -21,6 +25,9 @@ pub struct Snapshot {
     /// What bounded how many tasks ran at once, by kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caps: Vec<CapRecord>,
+    /// What running tasks may declare together.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub limits: Resources,
     /// What the run may spend.
     #[serde(default, skip_serializing_if = "Budget::is_unlimited")]
     pub budget: Budget,
@@ -100,6 +107,10 @@ pub struct WorktreeOptions {
     pub drivers: BTreeMap<String, String>,
 }
 
+fn is_nothing(resources: &Resources) -> bool {
+    *resources == Resources::default()
+}
+
 fn is_zero(n: &u32) -> bool {
     *n == 0
 }
@@ -146,6 +157,9 @@ pub struct TaskRecord {
     /// How many tokens an attempt is said to use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimated_tokens: Option<u64>,
+    /// What it declares to use of the machine.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub resources: Resources,
     /// Hash of its definition: decides what a changed workflow may take over.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub hash: String,
@@ -177,6 +191,7 @@ impl Snapshot {
                 cost_budget: task.cost_budget(),
                 estimated_cost: task.estimate.cost_usd.and_then(Money::from_usd),
                 estimated_tokens: task.estimate.tokens,
+                resources: resources_of(task),
                 hash: task.hash.clone(),
             }
         });
@@ -185,10 +200,16 @@ impl Snapshot {
             options,
             waves,
             caps: Vec::new(),
+            limits: Resources::default(),
             budget: workflow.budget,
             tasks: tasks.collect(),
             outputs: workflow.outputs.clone(),
         }
+    }
+
+    /// What tasks declare, and what they may use together.
+    pub fn declared(&self) -> Declared {
+        Declared { by_task: self.tasks.iter().map(|task| task.resources).collect(), limits: self.limits }
     }
 
     /// A graph that folds the run's events to the same states; without caps and retries, which only matter to who

@@ -159,6 +159,7 @@ impl Launch {
         let options = RunOptions { slots: self.slots(), ..self.options.clone() };
         let mut snapshot = Snapshot::of(&self.workflow, options);
         snapshot.caps = self.cap_records();
+        snapshot.limits = unmet::declared(&self.workflow, &self.project).limits;
         snapshot
     }
 

@@ -333,7 +333,9 @@ fn reason(opened: &Opened, task: TaskIx) -> String {
             format!("{id} has not run: no engine owns the run; `raddle resume {}` goes on with it.", opened.id)
         }
         TaskState::Running { attempt } => {
-            format!("{id} is running (attempt {}).{}", attempt.0, paused(opened, "what comes of it is kept"))
+            let other = view.tasks[task.index()].attempts.last().and_then(|last| last.model.as_ref());
+            let by = other.map(|(model, why)| format!(", by {model}: {why}")).unwrap_or_default();
+            format!("{id} is running (attempt {}{by}).{}", attempt.0, paused(opened, "what comes of it is kept"))
         }
         TaskState::Ready | TaskState::Pending if opened.paused.is_some() => {
             format!("{id} does not start.{}", paused(opened, "nothing starts"))
@@ -378,10 +380,13 @@ fn waiting_for(view: &RunView, task: TaskIx) -> String {
             cap.kinds.join(" and "),
             cap.bound_by
         ),
-        _ => match view.ledger.objection(task, store::now()) {
-            Some(budget) => format!("{id} could start, but {budget}."),
-            None => format!("{id} could start and is about to."),
-        },
+        _ => {
+            let short = view.snapshot.declared().shortage(&view.run, task);
+            match short.or_else(|| view.ledger.objection(task, store::now())) {
+                Some(why) => format!("{id} could start, but {why}."),
+                None => format!("{id} could start and is about to."),
+            }
+        }
     }
 }
 
