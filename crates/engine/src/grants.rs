@@ -50,7 +50,8 @@ fn confinement(task: &Task, work_dir: &Path) -> Result<Option<Arc<Confinement>>,
     let grant = task.permissions.usable();
     let network = match (&task.kind, grant.network) {
         (TaskKind::Code(code), _) if !code.asks_for_tools => return Ok(None),
-        (TaskKind::Agent(_), _) | (_, NetworkAccess::Full) => Network::Full,
+        (TaskKind::Agent(agent), _) if agent.tool.is_none() => Network::Full,
+        (_, NetworkAccess::Full) => Network::Full,
         (_, NetworkAccess::None) => Network::None,
     };
     held_to(grant, network, work_dir)

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use raddle_engine::attempt::{Confinement, Demands, Isolation, Network};
+use raddle_engine::grants::code_tools;
 use raddle_executors::ContainerConfig;
 use raddle_executors::agent::Adapters;
 use raddle_model::mcp_server::McpReach;
@@ -119,7 +120,8 @@ pub fn refuse_unenforceable(workflow: &Workflow, project: &Project, base: &Locat
 
 fn tools(task: &Task, adapters: &Adapters) -> Result<Vec<String>, String> {
     match &task.kind {
-        TaskKind::Agent(agent) => adapter(adapters, agent)?.tells_tools().map(|how| vec![how]),
+        TaskKind::Agent(agent) if agent.tool.is_none() => adapter(adapters, agent)?.tells_tools().map(|how| vec![how]),
+        TaskKind::Agent(_) => Ok(vec![format!("{ENGINE}, before the start")]),
         TaskKind::Code(_) => Ok(vec!["the sandbox".into()]),
         TaskKind::Shell(_) | TaskKind::Tool(_) => Ok(vec![format!("{ENGINE}, before the start")]),
     }
@@ -137,11 +139,13 @@ fn files(
 ) -> Result<Vec<String>, String> {
     let grant = task.permissions.usable();
     match &task.kind {
-        TaskKind::Code(code) => sandbox(code, grant, base),
-        TaskKind::Tool(tool) => {
-            serves_all_alike(grant, workflow, &tool.server)?;
-            operating_system(task, containers)
+        TaskKind::Code(code) => {
+            let mut holders = sandbox(code, grant, base)?;
+            holders.extend(called_alike(task, code, workflow)?);
+            Ok(holders)
         }
+        TaskKind::Tool(tool) => server(grant, workflow, &tool.server),
+        TaskKind::Agent(agent) if let Some(tool) = &agent.tool => server(grant, workflow, &tool.server),
         TaskKind::Agent(_) if task.executor == "task_tool" => {
             Err("tasks of executor task_tool share one process, and nothing limits files for one of them".into())
         }
@@ -152,6 +156,7 @@ fn files(
 fn denies(task: &Task, workflow: &Workflow, project: &Project, base: &Location) -> Result<Vec<String>, String> {
     let mut holders = files(task, workflow, &project.containers, base)?;
     if let TaskKind::Agent(agent) = &task.kind
+        && agent.tool.is_none()
         && adapter(&project.adapters, agent)?.tells_denies()
     {
         holders.push(format!("flag --disallowedTools of {}", agent.cli));
@@ -178,12 +183,14 @@ fn sandbox(code: &CodeTask, grant: &Grant, base: &Location) -> Result<Vec<String
 fn network(task: &Task, workflow: &Workflow, project: &Project) -> Result<Vec<String>, String> {
     let (grant, containers) = (task.permissions.usable(), &project.containers);
     match &task.kind {
-        TaskKind::Code(_) => Ok(vec!["the sandbox".into()]),
-        TaskKind::Shell(_) => operating_system(task, containers),
-        TaskKind::Tool(tool) => {
-            serves_all_alike(grant, workflow, &tool.server)?;
-            operating_system(task, containers)
+        TaskKind::Code(code) => {
+            let mut holders = vec!["the sandbox".to_owned()];
+            holders.extend(called_alike(task, code, workflow)?);
+            Ok(holders)
         }
+        TaskKind::Shell(_) => operating_system(task, containers),
+        TaskKind::Tool(tool) => server(grant, workflow, &tool.server),
+        TaskKind::Agent(agent) if let Some(tool) = &agent.tool => server(grant, workflow, &tool.server),
         // Its CLI must reach the provider, so its tools are what is limited.
         TaskKind::Agent(agent) => {
             let advice = "list `tools` without them, or say `network: full`";
@@ -200,6 +207,25 @@ fn network(task: &Task, workflow: &Workflow, project: &Project) -> Result<Vec<St
             .map_err(|reason| format!("{reason} (agent CLI {})", agent.cli))
         }
     }
+}
+
+/// What a server does for a task is the doing of the server's process.
+fn server(grant: &Grant, workflow: &Workflow, server: &str) -> Result<Vec<String>, String> {
+    serves_all_alike(grant, workflow, server)?;
+    held(grant, Isolation::default(), &ContainerConfig::default())?;
+    Ok(vec![format!("the operating system, on the process of server {server}")])
+}
+
+/// Code that calls tools acts by any server of the run, so each of them is held to what the code is held to.
+fn called_alike(task: &Task, code: &CodeTask, workflow: &Workflow) -> Result<Vec<String>, String> {
+    if code_tools(task, code.intent.as_deref(), String::new).is_none() {
+        return Ok(Vec::new());
+    }
+    let grant = task.permissions.usable();
+    workflow.mcp_servers.keys().map(|name| server(grant, workflow, name)).try_fold(Vec::new(), |mut all, holders| {
+        all.extend(holders?);
+        Ok(all)
+    })
 }
 
 /// One process of a server serves the tasks of the whole workflow, so it is held to what all of them may.
@@ -223,7 +249,14 @@ fn serves_all_alike(grant: &Grant, workflow: &Workflow, server: &str) -> Result<
 
 /// Whether its processes, or the server that it calls, can be held to files and network here, and by what.
 fn operating_system(task: &Task, containers: &ContainerConfig) -> Result<Vec<String>, String> {
-    let grant = task.permissions.usable();
+    let is_contained = task.isolation == raddle_model::workflow::Isolation::Container;
+    let isolation = if is_contained { Isolation::Container } else { Isolation::default() };
+    held(task.permissions.usable(), isolation, containers)?;
+    Ok(vec![if is_contained { "the task's container".into() } else { "the operating system".into() }])
+}
+
+/// Whether processes of that isolation can be held to files and network here.
+fn held(grant: &Grant, isolation: Isolation, containers: &ContainerConfig) -> Result<(), String> {
     let limited = |is_limited: bool| is_limited.then(Vec::new);
     let confinement = Confinement {
         read: limited(grant.read != Scope::All),
@@ -231,21 +264,18 @@ fn operating_system(task: &Task, containers: &ContainerConfig) -> Result<Vec<Str
         deny: grant.deny.iter().map(ToString::to_string).collect(),
         network: if grant.network == NetworkAccess::None { Network::None } else { Network::Full },
     };
-    let is_contained = task.isolation == raddle_model::workflow::Isolation::Container;
-    let isolation = if is_contained { Isolation::Container } else { Isolation::default() };
     let demands = Demands { confinement: Some(Arc::new(confinement)), isolation, ..Demands::default() };
-    match raddle_executors::objection(&demands, containers) {
-        Some(why) => Err(why),
-        None if is_contained => Ok(vec!["the task's container".into()]),
-        None => Ok(vec!["the operating system".into()]),
-    }
+    raddle_executors::objection(&demands, containers).map_or(Ok(()), Err)
 }
 
 /// Whether what it costs will be known is asked before a run, when the prices are there.
 fn budget(task: &Task, adapters: &Adapters) -> Result<Vec<String>, String> {
     let ledger = format!("{ENGINE}, by what is reported");
     match &task.kind {
-        TaskKind::Agent(agent) if adapter(adapters, agent)?.takes_budget() => {
+        // Neither a session that hosts tasks nor a tool is told what one of them may cost.
+        TaskKind::Agent(agent)
+            if task.executor != "task_tool" && agent.tool.is_none() && adapter(adapters, agent)?.takes_budget() =>
+        {
             Ok(vec![format!("flag --max-budget-usd of {}", agent.cli), ledger])
         }
         _ => Ok(vec![ledger]),

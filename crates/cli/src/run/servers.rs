@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use raddle_engine::attempt::Confinement;
-use raddle_engine::grants::server_confinement;
+use raddle_engine::grants::{code_tools, server_confinement};
 use raddle_engine::secrets::Secrets;
 use raddle_executors::mcp::Elicitation;
 use raddle_executors::{Reach, ServerAddress, ServerCommand, ServerSettings};
@@ -52,14 +52,15 @@ fn named(workflow: &Workflow) -> BTreeSet<&str> {
             _ => None,
         })
         .collect();
-    for task in workflow.tasks.iter().filter(|task| task.may_call_tools()) {
-        let TaskKind::Code(_) = &task.kind else { continue };
-        let rules = task.permissions.usable().tools.rules().unwrap_or_default();
-        let of_rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
-        let is_named = |server: &&str| {
-            of_rules.iter().filter_map(|rule| rule.split_once(':')).any(|(of, _)| of.contains('*') || of == *server)
+    for task in &workflow.tasks {
+        let TaskKind::Code(code) = &task.kind else { continue };
+        let Some(tools) = code_tools(task, code.intent.as_deref(), String::new) else { continue };
+        // With nothing granted the tools of all servers are listed for its intent.
+        let sees = |server: &&str| match &tools.granted {
+            None => true,
+            Some(granted) => granted.iter().filter_map(|tool| tool.split_once(':')).any(|(of, _)| of == *server),
         };
-        named.extend(workflow.mcp_servers.keys().map(String::as_str).filter(is_named));
+        named.extend(workflow.mcp_servers.keys().map(String::as_str).filter(sees));
     }
     named
 }

@@ -62,6 +62,44 @@ fn a_grant_is_shown_with_who_holds_the_task_to_it() {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "who skips says why")]
+fn whoever_acts_by_a_server_is_held_by_its_process() {
+    let place = Place::new();
+    place.file(
+        "wf.yaml",
+        "permissions: {deny: [./w/secrets/**], network: none, cost_budget: 1}
+mcp_servers: {near: {command: nosuch}}
+agents: {a: {mcp: {tool: 'near:x'}}}
+tasks:
+  - {id: code, type: code_execution, code: return 1, permissions: {tools: ['near:*']}}
+  - {id: plain, type: code_execution, code: return 1}
+  - {id: agent, agent: a, prompt: x}
+  - {id: hosted, prompt: x, executor: task_tool, isolation: none}
+",
+    );
+    let by = |task: &str, part: &str| {
+        let said = place.raddle(&["perm", "explain", "wf.yaml", task, "--json"]).exits(0).out;
+        let said: Value = serde_json::from_str(&said).expect("one document");
+        let parts = said["enforced"].as_array().expect("a list").clone();
+        parts.iter().find(|of| of["part"] == part).expect("every part is told")["by"].to_string()
+    };
+    if by("agent", "deny") == "[]" {
+        println!("SKIPPED: nothing holds processes to files here");
+        return;
+    }
+    for part in ["deny", "network"] {
+        assert!(
+            by("code", part).contains("sandbox") && by("code", part).contains("server near"),
+            "{}",
+            by("code", part)
+        );
+        assert_eq!(by("plain", part), r#"["the sandbox"]"#);
+        assert!(by("agent", part).contains("server near") && !by("agent", part).contains("flag"), "{part}");
+    }
+    assert!(!by("hosted", "cost_budget").contains("flag"), "a session is not told what one task may cost");
+}
+
+#[test]
 fn what_nobody_can_enforce_is_refused_before_anything_starts() {
     let place = Place::new();
     for text in [
@@ -74,6 +112,10 @@ fn what_nobody_can_enforce_is_refused_before_anything_starts() {
          tasks: [{id: t, tool: 'near:x', permissions: {deny: [./w/s], paths: {write: []}}}]",
         "permissions: {deny: [./w/s]}\ntasks: [{id: t, type: code_execution, code: return 1, \
          sandbox_config: {allowedReadPaths: [w]}}]",
+        "mcp_servers: {near: {command: nosuch}}\n\
+         tasks: [{id: t, type: code_execution, code: return 1, permissions: {tools: ['near:*'], deny: [./w/s]}}]",
+        "mcp_servers: {near: {command: nosuch}}\nagents: {a: {mcp: {tool: 'near:x'}}}\n\
+         tasks: [{id: t, agent: a, prompt: x, permissions: {network: none}}]",
     ] {
         place.file("wf.yaml", text);
         let ended = place.raddle(&["run", "wf.yaml"]).exits(6);
