@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use raddle_model::router;
 use raddle_model::workflow::{OptimizationMode, Strength, Task, TaskKind, Workflow};
-use raddle_model::{Diagnostic, Severity, Sources, parse};
+use raddle_model::{CodeFault, Diagnostic, Severity, Sources, parse};
 
 use crate::args::Shape;
 use crate::exit::Exit;
@@ -33,6 +33,10 @@ pub struct Loaded {
 impl Sources for FolderSources {
     fn read(&self, path: &str) -> Result<String, String> {
         self.text(path)
+    }
+
+    fn code_fault(&self, code: &str) -> Option<CodeFault> {
+        raddle_sandbox::syntax_fault(code).map(|(message, place)| CodeFault { message, place })
     }
 }
 
@@ -96,6 +100,15 @@ impl Loaded {
     /// Whether nothing may be executed: an error, or a warning under `--strict`.
     pub fn is_refused(&self, strict: bool) -> bool {
         self.workflow.is_none() || (strict && !self.diagnostics.is_empty())
+    }
+
+    /// Takes code that is none for an error. A run goes on until the task fails, safely where that is allowed; whoever
+    /// only asks whether the file is sound wants to hear no.
+    pub fn refuse_bad_code(&mut self) {
+        for diagnostic in self.diagnostics.iter_mut().filter(|diagnostic| diagnostic.code == "bad-code") {
+            diagnostic.severity = Severity::Error;
+            self.workflow = None;
+        }
     }
 
     /// Shows the diagnostics on stderr.

@@ -33,7 +33,9 @@ pub fn validate(args: ValidateArgs, colour: Colour) -> Result<Exit, Problem> {
     };
     let mut files = Vec::with_capacity(named.len());
     for file in named {
-        files.push(loading::load(&Shape { file, ..Shape::default() }, colour)?);
+        let mut loaded = loading::load(&Shape { file, ..Shape::default() }, colour)?;
+        loaded.refuse_bad_code();
+        files.push(loaded);
     }
     let refused = files.iter().any(|file| file.is_refused(args.strict));
     if args.json {

@@ -28,4 +28,4 @@ mod unsupported;
 pub mod workflow;
 
 pub use diagnostic::{Diagnostic, Severity};
-pub use read::{NoSources, Parsed, Sources, parse};
+pub use read::{CodeFault, NoSources, Parsed, Sources, parse};

@@ -1,6 +1,7 @@
 //! Text to workflow, or to everything that is wrong with it: the way through syntax, keys, references and graph. It
 //! does not know files; whoever calls it brings texts.
 
+mod code;
 mod conversations;
 mod edges;
 mod fields;
@@ -32,6 +33,20 @@ use task::Draft;
 pub trait Sources {
     /// The text of a file, relative to the workflow's base folder; the error is a lowercase fragment.
     fn read(&self, path: &str) -> Result<String, String>;
+
+    /// What is wrong with the syntax of a code task; who cannot tell finds nothing.
+    fn code_fault(&self, _code: &str) -> Option<CodeFault> {
+        None
+    }
+}
+
+/// A code task that is not TypeScript.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeFault {
+    /// What is wrong, in words.
+    pub message: String,
+    /// Line and column within the code, both from 1.
+    pub place: Option<(u32, u32)>,
 }
 
 /// No files at all.
@@ -54,11 +69,14 @@ pub struct Parsed {
 
 /// What every reader needs.
 struct Reading<'c, 't> {
+    text: &'t str,
     sink: Sink<'t>,
     catalog: &'c Catalog,
     sources: &'c dyn Sources,
     /// Digests of output schemas that were found to be sound; the same one in many tasks is compiled once.
     sound_schemas: HashSet<blake3::Hash>,
+    /// The same of code.
+    sound_code: HashSet<blake3::Hash>,
 }
 
 /// Reads and validates a workflow. `source_name` tells the format (`.json`) and the default name (its stem).
@@ -75,7 +93,8 @@ pub fn parse(text: &[u8], source_name: &str, sources: &dyn Sources, catalog: &Ca
         }
     };
     let tree = syntax::parse(text, source_name);
-    let mut cx = Reading { sink: Sink::new(text), catalog, sources, sound_schemas: HashSet::new() };
+    let (sound_schemas, sound_code) = (HashSet::new(), HashSet::new());
+    let mut cx = Reading { text, sink: Sink::new(text), catalog, sources, sound_schemas, sound_code };
     tree.faults.into_iter().for_each(|fault| tell(fault, &mut cx.sink));
     let workflow = tree.root.as_ref().and_then(|root| cx.workflow(root, source_name));
     let workflow = workflow.filter(|_| cx.sink.errors() == 0);

@@ -27,3 +27,4 @@ pub use exit::classify_exit;
 pub use protocol::{Decoder, FailureKind, Fixed, Reply, Request, ToolAnswer};
 pub use worker::Config;
 pub use worker::seal::{Support, support};
+pub use worker::strip::syntax_fault;

@@ -116,3 +116,35 @@ fn the_schema_and_a_part_of_it() {
     place.raddle(&["schema", "tasks"]).exits(0).json();
     place.raddle(&["schema", "nosuch"]).exits(2);
 }
+
+#[test]
+fn code_that_is_none_is_told_with_its_place_in_the_file() {
+    let place = Place::new();
+    place.file("job.ts", "const n = 1;\nconst x: = 3;\n");
+    place.file(
+        "wf.yaml",
+        "tasks:
+  - id: a
+    type: code_execution
+    code: |
+      const ü = 1;
+
+        let 5x;
+  - { id: b, type: code_execution, code: 'return {' , depends_on: [a] }
+  - { id: c, type: code_execution, code_file: job.ts, depends_on: [b] }
+  - { id: d, type: code_execution, code: 'const n: number = 1; return n', depends_on: [c] }
+",
+    );
+    let ended = place.raddle(&["validate", "wf.yaml", "--json"]).exits(2);
+    let document: serde_json::Value = serde_json::from_str(&ended.out).expect("one document");
+    let told: Vec<_> = document["diagnostics"].as_array().expect("a list").iter().collect();
+    let places: Vec<_> = told.iter().map(|d| (d["task"].as_str(), d["line"].as_u64(), d["column"].as_u64())).collect();
+    assert_eq!(places[0], (Some("a"), Some(7), Some(14)), "{document}");
+    assert_eq!((places[1].0, places[1].1), (Some("b"), Some(8)), "{document}");
+    assert!(told[2]["message"].as_str().is_some_and(|m| m.contains("job.ts`:2:10")), "{document}");
+    assert!(told.len() == 3 && told.iter().all(|d| d["code"] == "bad-code" && d["severity"] == "error"), "{document}");
+    // A run goes on until the task fails.
+    place.file("wf.yaml", "tasks: [{ id: a, type: code_execution, code: 'return {' }]");
+    let ended = place.raddle(&["plan", "wf.yaml"]).exits(0);
+    assert!(ended.err.contains("warning[bad-code]"), "{}", ended.err);
+}

@@ -12,6 +12,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("bad-context", "Whose conversation a task continues cannot be: no agent, another agent CLI, or no order of turns"),
     ("bad-duration", "Not a duration such as `300s`, `5m`, `500ms`"),
     ("bad-edge-type", "An edge is `hard` or `soft`"),
+    (
+        "bad-code",
+        "The code of a task is neither TypeScript nor JavaScript: an error of `validate`, a warning before a run, in which that task fails",
+    ),
     ("bad-id", "A task's id, a parameter's or a server's name that cannot be one"),
     (
         "bad-reference",

@@ -91,6 +91,7 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
             append_inputs: !quiet && prompt.references().next().is_none(),
             prompt,
             model,
+            model_when_exhausted: None,
             model_reason: None,
             skills: self.skills(&definition.skills)?,
             system_prompt: definition.system_prompt,
@@ -272,6 +273,7 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
         } else if code.len() > MAX_CODE_BYTES {
             self.cx.sink.error("bad-value", span, format!("more than {} MB of code", MAX_CODE_BYTES >> 20));
         } else {
+            super::code::check(&code, task.code_file.as_deref(), span, self.cx);
             let declared: Vec<&str> = task.context.iter().map(|(name, _)| name.as_str()).collect();
             for effect in crate::lint::effects(&code, &declared, !task.allowed_read_paths.is_empty()) {
                 let message = format!("`{effect}` reaches out of the sandbox, where it does not exist");

@@ -14,7 +14,7 @@ mod json_reader;
 mod json_writer;
 mod link;
 pub mod seal;
-mod strip;
+pub(crate) mod strip;
 
 use std::fmt;
 use std::rc::Rc;

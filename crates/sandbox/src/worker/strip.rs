@@ -46,6 +46,12 @@ pub(crate) struct SyntaxError {
     pub(crate) place: Option<Place>,
 }
 
+/// What is wrong with the syntax of a function body, and where: line and column, both from 1. `None`: nothing is.
+pub fn syntax_fault(code: &str) -> Option<(String, Option<(u32, u32)>)> {
+    let SyntaxError { message, place } = Stripper::default().strip(code).err()?;
+    Some((message, place.map(|place| (place.line, place.column))))
+}
+
 impl Stripper {
     /// JavaScript for a function body: an expression whose value is an async function.
     pub(crate) fn strip(&mut self, code: &str) -> Result<Rc<str>, SyntaxError> {
