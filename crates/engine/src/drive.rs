@@ -461,7 +461,8 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             let resource = format!("attempt {}", attempt.0).into();
             self.push(Fact::Denied { task, action: "start".into(), resource, rule: message.as_str().into() });
         }
-        let allowed = self.run.graph().retry(task).max;
+        let policy = *self.run.graph().retry(task);
+        let allowed = policy.max > 0 || policy.rounds > 1;
         let noise = self.clock.noise();
         let fact = |event: Event| match event {
             Event::AttemptFailed { task, attempt, class, retry_at } => Fact::AttemptFailed {
@@ -471,7 +472,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
                 message: message.as_str().into(),
                 retry_at,
                 usage: usage.clone(),
-                exhausted: allowed > 0 && retry_at.is_none(),
+                exhausted: allowed && retry_at.is_none(),
             },
             other => plain_fact(other, ""),
         };
@@ -511,8 +512,18 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         for _ in 0..STARTS_PER_TURN {
             let Some(task) = self.admission.next(&self.run, now) else { return false };
             self.input(Input::Admit { task }, |event| plain_fact(event, "")).expect("a ready task can start");
+            self.say_other_model(task);
         }
         true
+    }
+
+    /// Records who performs an attempt of a later round, with the attempt's start.
+    fn say_other_model(&mut self, task: TaskIx) {
+        let raddle_kernel::TaskState::Running { attempt } = self.run.state(task) else { return };
+        let other = self.program.other_model(task, self.run.failures(task));
+        if let Some((model, reason)) = other.map(|(model, reason)| (model.into(), reason.into())) {
+            self.push(Fact::ModelChosen { task, attempt, model, reason });
+        }
     }
 
     /// Nothing is alive and the budget lets nothing more start: the run is over for now. What never started stays

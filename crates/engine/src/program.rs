@@ -40,6 +40,11 @@ pub trait Program {
     /// Another model than the prepared one performs the attempt.
     fn model_chosen(&mut self, _key: AttemptKey, _model: &str) {}
 
+    /// The model that performs the attempt after so many failures in the place of the planned one, and why.
+    fn other_model(&self, _task: TaskIx, _failures: u32) -> Option<(&str, String)> {
+        None
+    }
+
     /// Completes a usage report: prices tokens that came without a cost.
     fn price(&self, task: TaskIx, usage: &mut Usage);
 }

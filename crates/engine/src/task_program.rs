@@ -2,14 +2,14 @@
 //! results by format and schema. It does not know how attempts are performed.
 
 mod agent;
+mod retries;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use raddle_kernel::{FailureClass, Graph, GraphBuilder, OnDoubt, Phase, Pool, RetryPolicy, Strength, TaskIx, TaskSpec};
+use raddle_kernel::{FailureClass, Graph, GraphBuilder, OnDoubt, Phase, Pool, Strength, TaskIx, TaskSpec};
 use raddle_model::catalog::{ModelTable, Tokens};
 use raddle_model::template::{Lookup, Reference, Scope, Source, Template};
 use raddle_model::workflow::{self, OutputFormat, ShellTask, Task, TaskKind, Workflow};
@@ -280,6 +280,10 @@ impl Program for TaskProgram {
 
     fn prepare(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<AttemptSpec, Failure> {
         self.models_chosen.remove(&key.task);
+        if let Some((model, _)) = self.other_model(key.task, context.run.failures(key.task)) {
+            let model = model.to_owned();
+            self.models_chosen.insert(key.task, model);
+        }
         let work = match self.simulate {
             true => Work::Process(ProcessWork { argv: Vec::new(), deps: None }),
             false => self.work(key, context)?,
@@ -332,6 +336,10 @@ impl Program for TaskProgram {
 
     fn model_chosen(&mut self, key: AttemptKey, model: &str) {
         self.models_chosen.insert(key.task, model.to_owned());
+    }
+
+    fn other_model(&self, task: TaskIx, failures: u32) -> Option<(&str, String)> {
+        retries::other_model(self.task(task), self.graph.retry(task), failures)
     }
 
     fn price(&self, task: TaskIx, usage: &mut Usage) {
@@ -426,7 +434,7 @@ fn graph_of(workflow: &Workflow, weights: &[u32], mode: workflow::ExecutionMode)
     let mut builder = GraphBuilder::with_capacity(workflow.tasks.len(), edges);
     builder.waves(mode == workflow::ExecutionMode::Waves);
     for (i, task) in workflow.tasks.iter().enumerate() {
-        let retry = builder.policy(retry_policy(&task.retry));
+        let retry = builder.policy(retries::policy(task));
         builder.task(TaskSpec {
             priority: task.priority,
             weight: weights.get(i).copied().unwrap_or(1),
@@ -459,25 +467,5 @@ pub fn pool_of(task: &Task) -> Pool {
         TaskKind::Agent(_) => AGENT,
         TaskKind::Shell(_) | TaskKind::Code(_) => LOCAL,
         TaskKind::Tool(_) => TOOL,
-    }
-}
-
-fn retry_policy(retry: &workflow::Retry) -> RetryPolicy {
-    let millis = |d: Duration| u32::try_from(d.as_millis()).unwrap_or(u32::MAX);
-    let classes = match &retry.on {
-        None => RetryPolicy::every_class(),
-        Some(names) => names
-            .iter()
-            .filter_map(|n| FailureClass::from_name(n))
-            .filter(|c| c.retryable())
-            .fold(0, |mask, class| mask | 1 << class as u8),
-    };
-    RetryPolicy {
-        max: u16::try_from(retry.max).unwrap_or(u16::MAX),
-        initial_ms: millis(retry.initial),
-        factor_milli: (retry.factor.clamp(0.0, 1000.0) * 1000.0) as u32,
-        max_delay_ms: millis(retry.max_delay),
-        jitter_milli: (retry.jitter.clamp(0.0, 1.0) * 1000.0) as u16,
-        classes,
     }
 }

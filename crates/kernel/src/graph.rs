@@ -31,8 +31,10 @@ pub enum OnDoubt {
 /// Extra executions after failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// How many.
+    /// How many, in each round.
     pub max: u16,
+    /// Rounds of attempts; whoever performs them does it otherwise in a later one. At least 1.
+    pub rounds: u16,
     /// First delay in milliseconds.
     pub initial_ms: u32,
     /// Growth per retry, in thousandths.
@@ -47,12 +49,32 @@ pub struct RetryPolicy {
 
 impl RetryPolicy {
     /// No retries.
-    pub const NONE: RetryPolicy =
-        RetryPolicy { max: 0, initial_ms: 1000, factor_milli: 2000, max_delay_ms: 30_000, jitter_milli: 0, classes: 0 };
+    pub const NONE: RetryPolicy = RetryPolicy {
+        max: 0,
+        rounds: 1,
+        initial_ms: 1000,
+        factor_milli: 2000,
+        max_delay_ms: 30_000,
+        jitter_milli: 0,
+        classes: 0,
+    };
 
     /// The classes that may be retried when nothing narrower is said.
     pub fn every_class() -> u32 {
         FailureClass::ALL.iter().filter(|c| c.retryable()).fold(0, |mask, c| mask | 1 << *c as u8)
+    }
+
+    /// The round to which the attempt after so many failures belongs, from 0.
+    pub fn round(&self, failures: u32) -> u32 {
+        failures / (u32::from(self.max) + 1)
+    }
+
+    /// Which retry follows another failure after so many, counted within its round from 1; the first attempt of a later
+    /// round waits like a first retry. `None` when all rounds are used up.
+    pub(crate) fn next(&self, failures: u32) -> Option<u16> {
+        let next = failures + 1;
+        let within = next % (u32::from(self.max) + 1);
+        (self.round(next) < u32::from(self.rounds)).then_some(within.max(1) as u16)
     }
 
     /// Delay before retry number `retry` (from 1): `initial x factor^(retry-1)`, capped, then spread by `noise` over

@@ -254,14 +254,13 @@ impl Run {
     /// When a failure of that class is tried again, if it is.
     fn retry_at(&self, task: TaskIx, class: FailureClass, now: Time, noise: u32) -> Option<Time> {
         let policy = self.graph.retry(task);
-        let failures = self.cells[task.index()].failures;
+        let next = policy.next(self.failures(task))?;
         // An attempt of unknown fate is not repeated silently, whatever the policy says.
         let wanted = !self.cancelled
             && class != FailureClass::Lost
             && class.retryable()
-            && policy.classes & (1 << class as u8) != 0
-            && failures < policy.max;
-        wanted.then(|| Time(now.0.saturating_add(policy.delay_ms(failures + 1, noise))))
+            && policy.classes & (1 << class as u8) != 0;
+        wanted.then(|| Time(now.0.saturating_add(policy.delay_ms(next, noise))))
     }
 
     /// What becomes of an attempt whose engine died: effect-free ones run again, others as the task says.

@@ -43,6 +43,7 @@ fn set_option(spec: &mut TaskSpec, retry: &mut RetryPolicy, word: &str) {
         ("weight", value) => spec.weight = number(value),
         ("pool", value) => spec.pool = Pool(number(value)),
         ("retry", value) => retry.max = number(value),
+        ("rounds", value) => retry.rounds = number(value),
         ("delay", value) => retry.initial_ms = number(value),
         ("on", value) => {
             let class = |name| 1 << FailureClass::from_name(name).expect("a failure class") as u8;

@@ -65,6 +65,9 @@ pub struct PlannedTask<'w> {
     pub model: Option<&'w str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_reason: Option<&'w str>,
+    /// The model that goes on when the retries are used up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_when_exhausted: Option<&'w str>,
     pub isolation: &'static str,
     pub timeout_ms: u64,
     pub retries: u32,
@@ -185,6 +188,10 @@ fn planned<'w>(
         executor: &task.executor,
         model,
         model_reason,
+        model_when_exhausted: match &task.kind {
+            TaskKind::Agent(agent) => agent.model_when_exhausted.as_deref(),
+            _ => None,
+        },
         isolation: match task.isolation {
             Isolation::None => "none",
             Isolation::Context => "context",

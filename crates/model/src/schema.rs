@@ -207,7 +207,7 @@ fn every_task() -> Value {
         "pool": text("Pool whose slots it takes"),
         "writes": list_of("Paths it will write", json!({"type": "string"})),
         "singleton": {"type": "boolean", "description": "Never twice at once, over all runs"},
-        "on_exhausted": {"description": "When retries are used up: fail, human, {model: m} or {replace: task}"},
+        "on_exhausted": {"description": "When retries are used up: fail; {model: m} (as many attempts again by another model); human or {replace: task}"},
         "fallback": text("Task that runs when this one failed"),
         "on_doubt": words("What to do with an attempt of unknown fate", &["rerun", "ask", "fail", "compensate"]),
         "compensate": {"description": "Undoes the task: a task body, or restore"},

@@ -36,17 +36,14 @@ const KEYS: &[(Place, &str)] = &[
     (Task, "aggregate"),
 ];
 
-/// Values that are refused where others are accepted. `…` stands for any mapping.
+/// Values that are refused where others are accepted.
 const VALUES: &[(Place, &str, &str)] = &[
     (Workflow, "on_failure", "compensate"),
     (Workflow, "optimization_mode", "aggressive"),
     (Task, "on_exhausted", "human"),
-    (Task, "on_exhausted", "…"),
+    (Task, "on_exhausted", "replace"),
     (Task, "on_doubt", "compensate"),
 ];
-
-/// Stands for any mapping in [`VALUES`].
-pub(crate) const MAPPING: &str = "…";
 
 /// Tells when the key cannot be used yet; true when it was told.
 pub(crate) fn key(place: Place, key: &str, span: Span, sink: &mut Sink<'_>) -> bool {

@@ -204,6 +204,8 @@ pub struct AgentTask {
     pub append_inputs: bool,
     /// The model's name as the user wrote it.
     pub model: Option<String>,
+    /// The model that goes on when the retries are used up.
+    pub model_when_exhausted: Option<String>,
     /// Why that model, where the program chose it (see [`crate::router`]).
     pub model_reason: Option<String>,
     /// Skills in order: name and text.

@@ -73,7 +73,9 @@ pub fn secrets(workflow: &Workflow, api: &ApiConfig) -> Vec<String> {
         TaskKind::Agent(agent) => Some(agent),
         _ => None,
     });
-    let chains = agents.filter_map(|agent| api.chain(agent.model.as_deref()).ok());
+    let models = agents
+        .flat_map(|agent| [agent.model.as_deref()].into_iter().chain(agent.model_when_exhausted.as_deref().map(Some)));
+    let chains = models.filter_map(|model| api.chain(model).ok());
     chains.flatten().filter_map(|target| target.config.key_secret).collect()
 }
 
@@ -99,7 +101,10 @@ pub fn check(workflow: &Workflow, text: &str, api: &ApiConfig) -> Vec<Diagnostic
     let mut wrong = Vec::new();
     for task in workflow.tasks.iter().filter(|task| task.executor == "api") {
         let TaskKind::Agent(agent) = &task.kind else { continue };
-        let Err(error) = api.chain(agent.model.as_deref()) else { continue };
+        let other = agent.model_when_exhausted.as_deref().map(|model| api.chain(Some(model)));
+        let Err(error) = api.chain(agent.model.as_deref()).and_then(|_| other.unwrap_or_else(|| Ok(Vec::new()))) else {
+            continue;
+        };
         wrong.push(no_model(task, text, format!("executor api cannot perform the task: {error}")));
     }
     wrong

@@ -26,14 +26,17 @@ pub fn refuse_unaccountable(workflow: &Workflow, project: &Project, simulate: bo
     let mut reasons: Vec<(&str, String)> = Vec::new();
     for task in &workflow.tasks {
         let TaskKind::Agent(agent) = &task.kind else { continue };
-        let reports = match task.executor.as_str() {
-            // A provider's own interface tells tokens with every answer.
-            "api" => Reports { tokens: true, cost: false },
-            _ => project.adapters.get(&agent.cli).map(|adapter| adapter.reports()).unwrap_or_default(),
+        let (reports, by_default) = match task.executor.as_str() {
+            // A provider's own interface tells tokens with every answer; a task without a model gets the configured one.
+            "api" => (Reports { tokens: true, cost: false }, project.api.model.clone()),
+            _ => (project.adapters.get(&agent.cli).map(|adapter| adapter.reports()).unwrap_or_default(), None),
         };
         if budget.usd.is_some() || task.cost_budget().is_some() {
-            let why = unknown_cost(task, agent, &project.catalog.models, reports.cost, reports.tokens);
-            reasons.extend(why.map(|why| (task.id.as_str(), why)));
+            let model = agent.model.as_deref().or(by_default.as_deref());
+            for model in [model].into_iter().chain(agent.model_when_exhausted.as_deref().map(Some)) {
+                let why = unknown_cost(task, agent, model, &project.catalog.models, &reports);
+                reasons.extend(why.map(|why| (task.id.as_str(), why)));
+            }
         }
         if budget.tokens.is_some() && !reports.tokens && task.estimate.tokens.is_none() {
             let why = format!("agent CLI `{}` does not tell how many tokens it uses", agent.cli);
@@ -53,11 +56,17 @@ pub fn refuse_unaccountable(workflow: &Workflow, project: &Project, simulate: bo
 }
 
 /// Why what the task costs would never be known.
-fn unknown_cost(task: &Task, agent: &AgentTask, models: &ModelTable, cost: bool, tokens: bool) -> Option<String> {
+fn unknown_cost(
+    task: &Task,
+    agent: &AgentTask,
+    model: Option<&str>,
+    models: &ModelTable,
+    &Reports { tokens, cost }: &Reports,
+) -> Option<String> {
     if task.estimate.cost_usd.is_some() {
         return None;
     }
-    match &agent.model {
+    match model {
         Some(model) if !models.prices(model).known() => Some(format!("the price of model `{model}` is not known")),
         Some(_) if !cost && !tokens => Some(format!("agent CLI `{}` does not tell what it uses", agent.cli)),
         None if !cost => Some(format!("it names no model, and agent CLI `{}` does not tell what it costs", agent.cli)),

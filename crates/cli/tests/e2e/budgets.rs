@@ -73,3 +73,81 @@ fn a_run_that_ends_for_want_of_money_goes_on_with_more_and_nothing_is_forgotten(
     let outcomes: Vec<Value> = place.events(&run).iter().filter_map(|e| e.get("outcome").cloned()).collect();
     assert_eq!(outcomes, ["budget_exhausted", "budget_exhausted", "succeeded"]);
 }
+
+#[test]
+fn a_provider_is_priced_by_the_configured_model_where_the_task_names_none() {
+    let place = Place::new();
+    let text = "defaults: { retry: { max: 0 } }\ntasks: [{ id: t, prompt: x, executor: api, agent: a }]\nagents: { a: { tools: [] } }";
+    place.file("wf.yaml", text);
+    place.file("raddle.toml", "[executors.api]\nmodel = \"nobody/knows\"\n[providers.nobody]\nkind = \"openai\"\n");
+    let refused = place.raddle(&["run", "wf.yaml", "--budget", "1usd"]).exits(6);
+    assert!(refused.err.contains("the price of model `nobody/knows` is not known"), "{}", refused.err);
+    place.file("raddle.toml", "[executors.api]\nmodel = \"haiku\"\n");
+    // It gets as far as the provider, for which there is no key.
+    let ended = place.raddle(&["run", "wf.yaml", "--budget", "1usd"]).exits(1);
+    assert!(ended.err.contains("ANTHROPIC_API_KEY"), "{}", ended.err);
+}
+
+#[test]
+fn another_model_goes_on_when_the_retries_are_used_up() {
+    let place = Place::new();
+    let agent = place.program(
+        "agent",
+        r#"#!/bin/sh
+cat > /dev/null
+model=none
+while [ $# -gt 0 ]; do [ "$1" = --model ] && model=$2; shift; done
+echo "$model" >> "$(dirname "$0")/calls"
+[ "$model" = opus ] && [ "$(grep -c opus "$(dirname "$0")/calls")" -ge 2 ] || exit 1
+echo '{"type":"result","subtype":"success","is_error":false,"result":"done","session_id":"s","num_turns":1,"usage":{"input_tokens":1000000,"output_tokens":0}}'
+"#,
+    );
+    place.file("raddle.toml", format!("[clis.clerk]\nlike = \"claude\"\ncommand = [{agent:?}]\n"));
+    let text = |model: &str| {
+        format!(
+            "agents: {{ clerk: {{ cli: clerk }} }}\ntasks: [{{ id: t, agent: clerk, prompt: x, model: sonnet, \
+             retry: {{ max: 1, initial: 10ms }}, on_exhausted: {{ model: {model} }} }}]"
+        )
+    };
+    let document = place.run(&text("opus"), 0);
+    assert_eq!(place.text("calls"), "sonnet\nsonnet\nopus\nopus\n");
+    let run = document["run"].as_str().expect("a run has a name");
+    let chosen: Vec<Value> = place.events(run).into_iter().filter(|e| e["type"] == "model_chosen").collect();
+    assert_eq!(chosen.len(), 2, "{chosen:?}");
+    assert!(chosen[0]["model"] == "opus" && chosen[0]["attempt"] == 3, "{chosen:?}");
+    assert!(chosen[0]["reason"].as_str().is_some_and(|why| why.contains("sonnet are used up")), "{chosen:?}");
+    let trace = place.raddle(&["trace", run]).exits(0).out;
+    assert!(trace.lines().last().is_some_and(|line| line.contains("opus") && line.contains("on_exhausted")), "{trace}");
+    let plan = place.raddle(&["plan", "wf.yaml", "--json"]).exits(0).json();
+    assert_eq!(plan["tasks"][0]["model_when_exhausted"], "opus", "{plan}");
+    place.file("wf.yaml", format!("permissions: {{ models: [sonnet] }}\n{}", text("opus")));
+    let refused = place.raddle(&["run", "wf.yaml"]).exits(2);
+    assert!(refused.err.contains("permission-denied"), "{}", refused.err);
+    place.file("wf.yaml", "tasks: [{ id: t, run: 'false', on_exhausted: { model: opus } }]");
+    assert!(place.raddle(&["run", "wf.yaml"]).exits(2).err.contains("only agent tasks have a model"));
+}
+
+#[test]
+fn who_waits_for_declared_memory_is_told_so() {
+    let place = Place::new();
+    place.file("raddle.toml", "[dag_execution.resource_limits]\ncpu = 1.0\n");
+    place.file(
+        "wf.yaml",
+        "tasks:
+  - { id: a, run: 'touch here; while [ ! -e go ]; do sleep 0.05; done', resources: { cpu: 0.8 } }
+  - { id: b, run: 'true', resources: { cpu: 0.8 } }
+",
+    );
+    let live = place.start(&["run", "wf.yaml", "--json"]);
+    let mut live = live;
+    crate::place::until("the first task runs, or is refused", || live.has_ended() || place.work("here").exists());
+    if live.has_ended() {
+        println!("SKIPPED: nothing limits processors here");
+        return;
+    }
+    let run = place.ps()[0]["run"].as_str().expect("a run has a name").to_owned();
+    let why = place.raddle(&["why", &run, "b"]).exits(0).out;
+    assert!(why.contains("resource_limits.cpu"), "{why}");
+    place.file("go", "");
+    live.ended().exits(0);
+}

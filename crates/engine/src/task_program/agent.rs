@@ -30,7 +30,7 @@ impl TaskProgram {
         Ok(AgentWork {
             cli: agent.cli.clone(),
             prompt,
-            model: agent.model.clone(),
+            model: self.models_chosen.get(&index).or(agent.model.as_ref()).cloned(),
             system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
             tools: agent.tools.clone(),
             schema: task.output_schema.clone(),

@@ -96,7 +96,6 @@ pub(super) fn read(entries: &[Entry<'_>], catalog: &Catalog, sink: &mut Sink<'_>
                 }
             }
             "tasks" | "edges" | "outputs" | "permissions" | "invariants" => {}
-            _ if unsupported::key(Place::Workflow, key, entry.key_span, sink) => {}
             _ => keys::unknown(entry, "a workflow", &[keys::WORKFLOW], sink),
         }
     }
@@ -168,9 +167,6 @@ fn defaults(node: &Node<'_>, catalog: &Catalog, sink: &mut Sink<'_>) -> Defaults
 /// The executor of an agent task.
 pub(super) fn executor(node: &Node<'_>, catalog: &Catalog, sink: &mut Sink<'_>) -> Option<String> {
     let name = fields::text("executor", node, sink)?;
-    if unsupported::value(Place::Task, "executor", name, node.span, sink) {
-        return None;
-    }
     let known = EXECUTORS.iter().copied().chain(catalog.executors.iter().map(String::as_str));
     if !known.clone().any(|known| known == name) {
         let near = sink.nearest(name, known.clone());
@@ -184,10 +180,6 @@ pub(super) fn executor(node: &Node<'_>, catalog: &Catalog, sink: &mut Sink<'_>) 
 }
 
 pub(super) fn isolation(node: &Node<'_>, sink: &mut Sink<'_>) -> Option<Isolation> {
-    let word = node.text().unwrap_or_default();
-    if unsupported::value(Place::Task, "isolation", word, node.span, sink) {
-        return None;
-    }
     let words = [
         ("none", Isolation::None),
         ("context", Isolation::Context),

@@ -239,10 +239,15 @@ fn command(shell: &ShellTask, grant: &Grant) -> Option<String> {
 }
 
 fn model(agent: &AgentTask, grant: &Grant) -> Option<String> {
+    let not_granted =
+        |model: &String| Some(grant.model(model)).filter(|answer| !answer.allowed).map(|answer| answer.rule);
+    if let Some(rule) = agent.model_when_exhausted.as_ref().and_then(not_granted) {
+        return Some(rule);
+    }
     match &agent.model {
         // What is chosen is chosen among what is granted.
         Some(model) if model == crate::router::AUTO => None,
-        Some(model) => Some(grant.model(model)).filter(|answer| !answer.allowed).map(|answer| answer.rule),
+        Some(model) => not_granted(model),
         None => {
             let limited = grant.models != Scope::All;
             limited.then(|| "`models` limits them, and nothing says which one the agent CLI would take".into())

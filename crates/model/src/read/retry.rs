@@ -7,6 +7,7 @@ use super::fields::{self, BareNumber};
 use crate::diagnostic::Sink;
 use crate::keys;
 use crate::syntax::Node;
+use crate::unsupported::{self, Place};
 use crate::workflow::Retry;
 
 /// What was written; the rest comes from elsewhere.
@@ -41,6 +42,39 @@ const RETRYABLE: &[&str] = &[
 ];
 /// Failure classes that are never retried.
 const FINAL: &[&str] = &["input", "permission", "budget", "cancelled"];
+
+/// `on_exhausted:`; the model that goes on, if one does.
+pub(super) fn exhausted(node: &Node<'_>, is_agent: bool, sink: &mut Sink<'_>) -> Option<String> {
+    let crate::syntax::Data::Map(entries) = &node.data else {
+        let word = node.text().unwrap_or_default();
+        if !unsupported::value(Place::Task, "on_exhausted", word, node.span, sink) {
+            fields::choice("on_exhausted", node, &[("fail", ())], sink);
+        }
+        return None;
+    };
+    let mut model = None;
+    for entry in entries {
+        match &*entry.key {
+            "model" if !is_agent => {
+                sink.error("bad-value", entry.key_span, "only agent tasks have a model that could go on")
+                    .help("`retry: {max: N}` gives another kind of task more attempts");
+            }
+            "model" => model = fields::plain_text("model", &entry.value, sink).map(str::to_owned),
+            "replace" => {
+                unsupported::value(Place::Task, "on_exhausted", "replace", entry.key_span, sink);
+            }
+            _ => keys::unknown(entry, "`on_exhausted`", &[&["model", "replace"]], sink),
+        }
+    }
+    if entries.is_empty() {
+        sink.error("missing-key", node.span, "`on_exhausted` says nothing").help("write `on_exhausted: {model: NAME}`");
+    }
+    if model.as_deref() == Some(crate::router::AUTO) {
+        sink.error("bad-value", node.span, "`on_exhausted` names the model that goes on; `auto` names none");
+        return None;
+    }
+    model
+}
 
 pub(super) fn read(node: &Node<'_>, sink: &mut Sink<'_>) -> PartialRetry {
     let mut retry = PartialRetry { given: true, ..PartialRetry::default() };

@@ -16,7 +16,7 @@ use super::{Reading, conversations};
 use crate::diagnostic::quoted;
 use crate::keys;
 use crate::references::{self, Names, Use};
-use crate::syntax::{Data, Entry, Node, Span};
+use crate::syntax::{Entry, Node, Span};
 use crate::template::secret_names;
 use crate::unsupported::{self, Place};
 use crate::workflow::{
@@ -103,6 +103,7 @@ struct Common {
     resources: Resources,
     env: Vec<(String, crate::template::Template)>,
     cwd: Option<String>,
+    model_when_exhausted: Option<String>,
 }
 
 pub(super) fn read<'n>(
@@ -146,6 +147,12 @@ pub(super) fn read<'n>(
     let Some((mut kind, effects_by_kind, executor_by_kind)) = read.filter(|_| cx.sink.errors() == errors) else {
         return (draft, None);
     };
+    if let (TaskKind::Agent(agent), Some(model)) = (&mut kind, common.model_when_exhausted) {
+        if agent.tool.is_some() {
+            cx.sink.error("bad-value", span, "`on_exhausted` names a model, and a tool does this agent's work");
+        }
+        agent.model_when_exhausted = Some(model);
+    }
     let executor = common.executor.unwrap_or_else(|| executor_by_kind.to_owned());
     // What a grant lists is an upper bound; what an agent's definition lists is a need.
     let answers = match (executor.as_str(), &kind) {
@@ -288,11 +295,7 @@ fn common(
                 }
             }
             "on_exhausted" => {
-                let word =
-                    node.text().unwrap_or(if matches!(node.data, Data::Map(_)) { unsupported::MAPPING } else { "" });
-                if !unsupported::value(Place::Task, key, word, node.span, sink) {
-                    fields::choice(key, node, &[("fail", ())], sink);
-                }
+                common.model_when_exhausted = retry::exhausted(node, kind == Some(Kind::Agent), sink);
             }
             "estimate" => common.estimate = estimate(node, cx),
             "resources" => common.resources = resources::read(node, cx),

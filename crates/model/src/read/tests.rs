@@ -222,6 +222,7 @@ fn what_is_not_built_is_refused_by_name() {
         ("run: x, when: '$OUTPUT[a] == 1'", "when"),
         ("run: x, foreach: '$OUTPUT[a]'", "foreach"),
         ("run: x, on_exhausted: human", "on_exhausted: human"),
+        ("prompt: x, on_exhausted: {replace: b}", "on_exhausted: replace"),
         ("run: x, on_doubt: compensate", "on_doubt: compensate"),
         ("run: x, resources: {slots: 1}", "slots"),
         ("approve: 'Ship it?', expires: 1h", "approve"),

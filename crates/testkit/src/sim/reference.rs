@@ -268,14 +268,15 @@ impl Reference {
             FailureClass::Lost,
         ];
         let wanted = !hopeless.contains(&class) && !lasts(task, class) && plot.retry.classes & (1 << class as u8) != 0;
-        let due = !self.cancelled && wanted && failures < u32::from(plot.retry.max);
+        let each = u32::from(plot.retry.max) + 1;
+        let due = !self.cancelled && wanted && failures + 1 < each * u32::from(plot.retry.rounds);
         if due != retry_at.is_some() {
             return Err(format!("task {} failed {failures} times before, now {class:?}: retry {retry_at:?}", task.0));
         }
         self.failures[task.index()] += 1;
         let state = match retry_at {
             Some(next) => {
-                let (least, most) = delay_bounds(&plot.retry, failures + 1);
+                let (least, most) = delay_bounds(&plot.retry, ((failures + 1) % each).max(1));
                 let gap = next.0 as f64 - at.0 as f64;
                 if gap < least || gap > most {
                     return Err(format!("task {} waits {gap} ms, promised {least} to {most}", task.0));
@@ -421,7 +422,7 @@ fn foretell_task(story: &Story, task: TaskIx) -> TaskState {
             && class != FailureClass::Lost
             && !lasts(task, class)
             && plot.retry.classes & (1 << class as u8) != 0;
-        if again && number <= u32::from(plot.retry.max) {
+        if again && number < (u32::from(plot.retry.max) + 1) * u32::from(plot.retry.rounds) {
             continue;
         }
         return match plot.spec.safe_to_fail {

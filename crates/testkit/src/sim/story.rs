@@ -278,6 +278,7 @@ fn policy(chance: &mut Chance) -> RetryPolicy {
     let every = RetryPolicy::every_class();
     RetryPolicy {
         max: chance.below(4) as u16,
+        rounds: if chance.one_in(4) { 2 } else { 1 },
         initial_ms: chance.pick(&[0, 10, 1000]),
         factor_milli: chance.pick(&[1000, 2000, 3500]),
         max_delay_ms: chance.pick(&[15, 3000, 30_000]),
