@@ -6,6 +6,7 @@ mod contention;
 mod gates;
 mod images;
 mod kills;
+pub mod mutants;
 mod options;
 mod orphans;
 mod parts;
@@ -35,6 +36,13 @@ pub fn main(words: &[String]) -> ExitCode {
         }
         Ok(Asked::Play(part)) => parts::play(&part),
         Ok(Asked::Suite(options)) => suite(&options),
+        Ok(Asked::Mutants { only, list }) => match mutants::run(&only, list) {
+            Ok(all_caught) => ExitCode::from(u8::from(!all_caught)),
+            Err(what) => {
+                talk(&format!("faults: {what}"));
+                ExitCode::from(2)
+            }
+        },
         Err(what) => {
             talk(&format!("faults: {what}\n{}", options::HELP));
             ExitCode::from(2)

@@ -114,6 +114,11 @@ impl Options {
 pub(crate) enum Asked {
     Help,
     Suite(Options),
+    /// To try the breakages whose names begin so, or all; or only to name them.
+    Mutants {
+        only: Vec<String>,
+        list: bool,
+    },
     /// To be one of the programs that reference workflows call.
     Play(Vec<String>),
 }
@@ -122,6 +127,9 @@ pub(crate) enum Asked {
 pub(crate) fn read(words: &[String]) -> Result<Asked, String> {
     if words.first().is_some_and(|w| w == "play") {
         return Ok(Asked::Play(words[1..].to_vec()));
+    }
+    if words.first().is_some_and(|w| w == "mutants") {
+        return mutants(&words[1..]);
     }
     let cores = std::thread::available_parallelism().map_or(2, |n| n.get());
     let mut options = Options {
@@ -157,6 +165,18 @@ pub(crate) fn read(words: &[String]) -> Result<Asked, String> {
     }
     options.raddle = binary()?;
     Ok(Asked::Suite(options))
+}
+
+fn mutants(words: &[String]) -> Result<Asked, String> {
+    let (mut only, mut list, mut words) = (Vec::new(), false, words.iter());
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--list" => list = true,
+            "--only" => only.push(words.next().cloned().ok_or("--only takes a number or a name")?),
+            _ => return Err(format!("{word} is no option of `mutants`")),
+        }
+    }
+    Ok(Asked::Mutants { only, list })
 }
 
 fn number(word: &str) -> Result<u64, String> {

@@ -27,6 +27,8 @@ pub(crate) struct Ride<'a> {
     pub(crate) seen: Vec<Value>,
     completed: BTreeMap<String, (u64, Value)>,
     survivors: Vec<Process>,
+    /// Whether an engine died before the end, so that another must have taken over.
+    interrupted: bool,
 }
 
 impl<'a> Ride<'a> {
@@ -41,6 +43,7 @@ impl<'a> Ride<'a> {
             seen: Vec::new(),
             completed: BTreeMap::new(),
             survivors: Vec::new(),
+            interrupted: false,
         })
     }
 
@@ -111,6 +114,7 @@ impl<'a> Ride<'a> {
         let tasks = truth::told(&journal)?;
         truth::effects_agree(&truth::effects(&self.place)?, &tasks, self.calm)?;
         truth::told_as_interrupted(&self.place, &run)?;
+        self.interrupted |= journal.last().is_some_and(|last| last["type"] != "run_finished");
         self.remember(&run)?;
         let live = tasks.values().filter(|t| t.live.is_some()).count() as u64;
         tally.add("attempts cut between start and end", live);
@@ -162,7 +166,10 @@ impl<'a> Ride<'a> {
                     return Err(Violation::new(Kind::Stuck, what));
                 }
                 self.remember(&run)?;
-                truth::ended_as_calm(&self.place, &run, self.calm, &document, &self.words)?;
+                let journal = truth::ended_as_calm(&self.place, &run, self.calm, &document, &self.words)?;
+                if self.interrupted && !journal.iter().any(|event| event["type"] == "run_resumed") {
+                    return Err(Violation::new(Kind::Untrue, "another engine took it over, and does not say so"));
+                }
                 let took = self.place.emptied()?;
                 tally.most("most ms until nothing was alive", took.as_millis() as u64);
                 return Ok(());

@@ -157,8 +157,14 @@ pub(crate) fn effects_agree(effects: &[Effect], tasks: &BTreeMap<String, Told>, 
     Ok(())
 }
 
-/// The end is that of a run that nobody disturbed.
-pub(crate) fn ended_as_calm(place: &Place, run: &str, calm: &Calm, document: &Value, words: &Words) -> Found<()> {
+/// The end is that of a run that nobody disturbed; its journal.
+pub(crate) fn ended_as_calm(
+    place: &Place,
+    run: &str,
+    calm: &Calm,
+    document: &Value,
+    words: &Words,
+) -> Found<Vec<Value>> {
     let untrue = |what: String| Err(Violation::new(Kind::Untrue, what));
     let journal = place.events(run)?;
     let tasks = told(&journal)?;
@@ -194,7 +200,7 @@ pub(crate) fn ended_as_calm(place: &Place, run: &str, calm: &Calm, document: &Va
     let rows = place.ps()?;
     let row = rows.iter().find(|row| text(row, "run") == run);
     match row {
-        Some(row) if row["outcome"] == shown["outcome"] && row["live"] == false => Ok(()),
+        Some(row) if row["outcome"] == shown["outcome"] && row["live"] == false => Ok(journal),
         other => untrue(format!("ps says something else: {other:?}")),
     }
 }
