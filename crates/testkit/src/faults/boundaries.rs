@@ -20,7 +20,7 @@ use raddle_sim::chance::Chance;
 
 /// How a boundary is hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moment {
+pub(crate) enum Moment {
     /// The records are durable, what follows from them has begun, and nobody was told.
     Durable,
     /// The same, some milliseconds later: what has begun may have ended.
@@ -33,8 +33,8 @@ enum Moment {
 
 /// How many places a workflow has at which it can be hit, seen in a run that is not.
 #[derive(Debug, Clone, Copy, Default)]
-struct Places {
-    tellings: u64,
+pub(crate) struct Places {
+    pub(crate) tellings: u64,
     writes: u64,
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn section(options: &Options) -> Account {
         let (s, moment, k) = plan[((seed - options.seed) as usize) % plan.len()];
         let story = &STORIES[s];
         let one = Blow { options, story, moment, k, chance: Chance::of(seed) };
-        let at = one.strike(tally).map_err(|v| {
+        let at = one.strike(tally, &|_| Ok(())).map_err(|v| {
             let what = format!("{}, {moment:?} {k}: {}", story.name, v.what);
             Violation { what, ..v }
         })?;
@@ -98,7 +98,7 @@ fn plan(form: Form, places: &[Places], seed: u64) -> Vec<(usize, Moment, u64)> {
 }
 
 /// One run held before every telling, one whose writes are counted.
-fn places_of(story: &Story, options: &Options) -> Found<Places> {
+pub(crate) fn places_of(story: &Story, options: &Options) -> Found<Places> {
     let ride = &mut Ride::new(story, &options.raddle)?;
     let steps = Steps::new()?;
     let mut live = ride.start_telling(steps.stdout()?.into())?;
@@ -112,17 +112,18 @@ fn places_of(story: &Story, options: &Options) -> Found<Places> {
     Ok(places)
 }
 
-struct Blow<'a> {
-    options: &'a Options,
-    story: &'a Story,
-    moment: Moment,
-    k: u64,
-    chance: Chance,
+/// One death at one place.
+pub(crate) struct Blow<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) story: &'a Story,
+    pub(crate) moment: Moment,
+    pub(crate) k: u64,
+    pub(crate) chance: Chance,
 }
 
 impl Blow<'_> {
-    /// One run with one death in it; the record after which it died, when it did.
-    fn strike(mut self, tally: &mut Tally) -> Found<Option<u64>> {
+    /// One run with one death in it; the record after which it died, when it did. `also` looks at what is left.
+    pub(crate) fn strike(mut self, tally: &mut Tally, also: &dyn Fn(&Ride<'_>) -> Found<()>) -> Found<Option<u64>> {
         let mut ride = Ride::new(self.story, &self.options.raddle)?;
         let victim = if self.chance.below(4) == 0 { Victim::All } else { Victim::Engine };
         let dead = match self.moment {
@@ -152,6 +153,7 @@ impl Blow<'_> {
         }
         let live = ride.start()?;
         ride.finish(live, tally)?;
+        also(&ride)?;
         Ok(Some(at))
     }
 

@@ -65,7 +65,7 @@ fn read(path: PathBuf) -> Result<Mutant, String> {
 
 /// Whether a patch fits the sources as they are.
 pub fn applies(mutant: &Mutant, root: &Path) -> Result<(), String> {
-    git(root, &["apply", "--check", &mutant.path.to_string_lossy()])
+    git(root, &["apply", "--check", "-C1", &mutant.path.to_string_lossy()])
 }
 
 /// `faults mutants …`: false when one was missed.
@@ -139,11 +139,11 @@ impl Workshop {
     fn fate(&self, mutant: &Mutant) -> (Fate, String) {
         let patch = mutant.path.to_string_lossy().into_owned();
         // Inside the checkout git would look for the paths from its top.
-        if let Err(what) = git(&self.tree, &["apply", &patch]) {
+        if let Err(what) = git(&self.tree, &["apply", "-C1", &patch]) {
             return (Fate::Unusable, what);
         }
         let fate = self.tried(mutant);
-        if let Err(what) = git(&self.tree, &["apply", "--reverse", &patch]) {
+        if let Err(what) = git(&self.tree, &["apply", "--reverse", "-C1", &patch]) {
             talk(&format!("faults: {} cannot be taken back: {what}", mutant.name));
         }
         fate

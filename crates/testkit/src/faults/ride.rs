@@ -112,7 +112,7 @@ impl<'a> Ride<'a> {
         truth::nothing_told_is_lost(&self.seen, &journal)?;
         self.seen.clear();
         let tasks = truth::told(&journal)?;
-        truth::effects_agree(&truth::effects(&self.place)?, &tasks, self.calm)?;
+        truth::effects_agree(&truth::effects(&self.place)?, &tasks, &self.calm.with_effects)?;
         truth::told_as_interrupted(&self.place, &run)?;
         self.interrupted |= journal.last().is_some_and(|last| last["type"] != "run_finished");
         self.remember(&run)?;
@@ -143,8 +143,11 @@ impl<'a> Ride<'a> {
             .filter(|(_, task)| task["state"] == "completed")
             .map(|(id, task)| (id.clone(), (task["attempts"].as_u64().unwrap_or(0), task["output"].clone())))
             .collect();
+        let journal = self.place.events(run)?;
+        // What was completed may be undone later, which is told.
+        let is_undone = |id: &str| journal.iter().any(|e| e["type"] == "compensation_started" && e["task"] == id);
         for (id, before) in &self.completed {
-            if completed.get(id) != Some(before) {
+            if completed.get(id) != Some(before) && !is_undone(id) {
                 return Err(Violation::new(Kind::Lost, format!("{id} was completed, and is {:?}", completed.get(id))));
             }
         }

@@ -47,6 +47,13 @@ shift
 if test $# -gt 0; then echo \"$*\"; fi
 ";
 
+/// What undoes a task's effect: one line of its own, then some time.
+const UNDO: &str = "#!/bin/sh -eu
+place=$(dirname \"$0\")
+echo \"$RADDLE_TASK_ID $RADDLE_ATTEMPT $RADDLE_IDEMPOTENCY_KEY $PPID\" >> \"$place/undone\"
+sleep \"$(printf '0.%03d' \"$1\")\"
+";
+
 /// This program, found once: its file may be replaced while it runs.
 fn player() -> Found<String> {
     let own = std::env::current_exe().map_err(Violation::broken)?;
@@ -85,6 +92,7 @@ impl Story {
         let work = work.to_string_lossy().trim_end_matches('/').to_owned();
         let filled = |text: &str| text.replace("@PLACE@", &work).replace("@PLAYER@", &player);
         place.program("effect", EFFECT)?;
+        place.program("undo", UNDO)?;
         place.file("raddle.toml", &filled("[clis.standin]\ncommand = ['@PLAYER@', 'play', 'agent', '@PLACE@']\n"))?;
         if self.text.contains("executor: worktree") {
             let name = "[user]\nname = Faults\nemail = faults@localhost\n";
@@ -106,6 +114,19 @@ impl Story {
         }
         place.file("wf.yaml", &filled(self.text))?;
         Ok(place)
+    }
+
+    /// Why the program cannot run it yet, in its own words; nothing when it can.
+    pub(crate) fn objection(&self, raddle: &Path) -> Found<Option<String>> {
+        let place = self.place(raddle)?;
+        let (_, found) = place.json(&["validate", "wf.yaml", "--json"])?;
+        let wrong = found["diagnostics"].as_array().into_iter().flatten().find(|d| d["severity"] == "error");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        match wrong {
+            Some(d) if d["code"] == "not-yet-supported" => Ok(Some(text(&d["message"]))),
+            Some(d) => Err(Violation::broken(format!("{}: {}", self.name, text(&d["message"])))),
+            None => Ok(None),
+        }
     }
 
     /// How it ends when nobody disturbs it.

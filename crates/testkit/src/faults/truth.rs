@@ -122,7 +122,11 @@ pub(crate) fn nothing_told_is_lost(seen: &[Value], journal: &[Value]) -> Found<(
 }
 
 /// The world and the journal agree, whatever has become of the run so far.
-pub(crate) fn effects_agree(effects: &[Effect], tasks: &BTreeMap<String, Told>, calm: &Calm) -> Found<()> {
+pub(crate) fn effects_agree(
+    effects: &[Effect],
+    tasks: &BTreeMap<String, Told>,
+    with_effects: &BTreeSet<String>,
+) -> Found<()> {
     let (mut seen, mut counts, mut keys) = (BTreeSet::new(), BTreeMap::<&str, u64>::new(), BTreeMap::new());
     for effect in effects {
         let Effect { task, attempt, key, .. } = effect;
@@ -147,7 +151,7 @@ pub(crate) fn effects_agree(effects: &[Effect], tasks: &BTreeMap<String, Told>, 
         return Err(Violation::new(Kind::Doubled, format!("a task's attempts have several keys: {keys:?}")));
     }
     for (id, task) in tasks {
-        let Some(attempt) = task.succeeded.filter(|_| calm.with_effects.contains(id)) else { continue };
+        let Some(attempt) = task.succeeded.filter(|_| with_effects.contains(id)) else { continue };
         let by_number = seen.contains(&(id, attempt));
         let unnumbered = effects.iter().any(|e| e.task == *id && e.attempt.is_none());
         if !by_number && !unnumbered {
@@ -168,7 +172,7 @@ pub(crate) fn ended_as_calm(
     let untrue = |what: String| Err(Violation::new(Kind::Untrue, what));
     let journal = place.events(run)?;
     let tasks = told(&journal)?;
-    effects_agree(&effects(place)?, &tasks, calm)?;
+    effects_agree(&effects(place)?, &tasks, &calm.with_effects)?;
     if document["outcome"].as_str() != Some(&calm.outcome) || document["outputs"] != calm.outputs {
         return untrue(format!("ended otherwise than undisturbed: {}", cut(&document.to_string())));
     }
