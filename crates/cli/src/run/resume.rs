@@ -87,6 +87,12 @@ pub fn recover(mut launch: Launch, accept_changes: bool, detach: bool, colour: C
     let Some(opened) = latest_unfinished(&launch)? else {
         if !quiet {
             terminal::tell(&format!("no unfinished run of {}: starting a new one\n", launch.workflow.name));
+            if let Some(id) = latest_without_budget(&launch)? {
+                terminal::tell(&format!(
+                    "  run {id} ended because its budget was used up, and could have gone on:  raddle resume {id} --budget \
+                     AMOUNT\n"
+                ));
+            }
         }
         launch.make_ready()?;
         return begin(detach, move |leash| launch.start(leash));
@@ -139,6 +145,22 @@ fn latest_unfinished(launch: &Launch) -> Result<Option<Opened>, Problem> {
             chapter.base_dir == launch.base_dir().to_string_lossy() && chapter.workflow == launch.workflow.name;
         if same_place && opened.view.run.finished().is_none() {
             return Ok(Some(opened));
+        }
+    }
+    Ok(None)
+}
+
+/// The last run of the workflow, if it ended for want of a budget.
+fn latest_without_budget(launch: &Launch) -> Result<Option<RunId>, Problem> {
+    let ids = launch.home.ids().map_err(|e| Problem::io("list the runs", &e))?;
+    for id in ids {
+        let Some(meta) = launch.home.meta(&id).filter(|meta| meta.workflow == launch.workflow.name) else { continue };
+        if meta.outcome.as_deref() != Some(Outcome::BudgetExhausted.name()) {
+            return Ok(None);
+        }
+        let Ok(opened) = Opened::open(&launch.home, id.clone()) else { continue };
+        if opened.view.chapter.base_dir == launch.base_dir().to_string_lossy() {
+            return Ok(Some(id));
         }
     }
     Ok(None)

@@ -75,6 +75,17 @@ fn a_run_that_ends_for_want_of_money_goes_on_with_more_and_nothing_is_forgotten(
 }
 
 #[test]
+fn recovering_after_a_budget_was_used_up_tells_of_the_run_that_could_go_on() {
+    let place = with_paid_agent();
+    let ended = place.raddle(&["run", "wf.yaml", "--budget", "0.10usd", "--json"]).exits(5).json();
+    let run = ended["run"].as_str().expect("a run has a name");
+    let anew = place.raddle(&["run", "wf.yaml", "--recover"]).exits(0);
+    assert!(anew.err.contains(&format!("raddle resume {run} --budget")), "{}", anew.err);
+    let again = place.raddle(&["run", "wf.yaml", "--recover"]).exits(0);
+    assert!(!again.err.contains("--budget"), "a later run has succeeded: {}", again.err);
+}
+
+#[test]
 fn a_provider_is_priced_by_the_configured_model_where_the_task_names_none() {
     let place = Place::new();
     let text = "defaults: { retry: { max: 0 } }\ntasks: [{ id: t, prompt: x, executor: api, agent: a }]\nagents: { a: { tools: [] } }";

@@ -190,6 +190,7 @@ tasks:
       echo "$K"; printf '%s' "${P%19}"
       printf '"%s"' "$K" > "$RADDLE_OUTPUT"
       [ "$RADDLE_ATTEMPT" = 1 ] || exit 0
+      echo "$RADDLE_OUTPUT" > where
       echo "$PPID" > engine
       sleep 600
 "#,
@@ -204,6 +205,7 @@ tasks:
     processes::signal(engine, Signal::KILL);
     live.ended();
     assert_eq!(kept(), Vec::<String>::new(), "after its death");
+    assert!(!Path::new(place.text("where").trim()).exists(), "what the task wrote is still there");
     let run = place.ps()[0]["run"].as_str().expect("a run has a name").to_owned();
     let document = place.raddle(&["resume", &run, "--json"]).exits(0).json();
     assert_eq!(document["tasks"]["t"]["output"], "[secret:KEY]", "{document}");
@@ -258,4 +260,86 @@ fn what_could_leak_or_is_not_there_is_refused_before_the_run() {
     refused(&format!("# {KEY}\n{}", with("KEY")), &[], 6, "the lines of the workflow hold");
     place.file(".mcp.json", r#"{"mcpServers": {"s": {"command": "x", "args": ["${secret:KEY}"]}}}"#);
     refused("tasks: [{ id: a, tool: 's:t' }]", &[], 2, "s:t");
+}
+
+/// An MCP server and a provider that repeat whatever they are told about who asks.
+const GOSSIP: &str = r#"
+import http.server, json, sys
+class H(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        m = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        who = self.headers.get("authorization", "nobody")
+        if "chat" in self.path:
+            half = len(who) // 2
+            bad = m["messages"][-1]["content"] == "fail"
+            piece = lambda t: "data: " + json.dumps(dict(choices=[dict(index=0, delta=dict(content=t))])) + "\n\n"
+            body = json.dumps(dict(error=dict(message="no such key: " + who))) if bad else piece("you are " + who[:half]) + piece(who[half:]) + "data: " + json.dumps(dict(choices=[dict(index=0, delta={}, finish_reason="stop")], usage=dict(prompt_tokens=1, completion_tokens=1))) + "\n\ndata: [DONE]\n\n"
+            return self.say(401 if bad else 200, "application/json" if bad else "text/event-stream", body)
+        if m.get("method") == "initialize":
+            r = dict(protocolVersion="2025-06-18", capabilities=dict(tools={}), serverInfo=dict(name="s", version="1"))
+        elif m.get("method") == "tools/list":
+            r = dict(tools=[dict(name="who", inputSchema=dict(type="object"))])
+        elif m.get("method") == "tools/call":
+            r = dict(content=[dict(type="text", text=who)])
+        else:
+            return self.say(202, "text/plain", "")
+        self.say(200, "application/json", json.dumps(dict(jsonrpc="2.0", id=m.get("id"), result=r)))
+    def do_GET(self): self.say(405, "text/plain", "")
+    def do_DELETE(self): self.say(200, "text/plain", "")
+    def say(self, status, kind, body):
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body.encode())))
+        self.end_headers()
+        self.wfile.write(body.encode())
+    def log_message(self, *a): pass
+s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), H)
+open("port", "w").write(str(s.server_port) + "\n")
+s.serve_forever()
+"#;
+
+#[test]
+fn what_goes_out_in_headers_comes_back_hidden() {
+    let place = place();
+    place.file("gossip.py", GOSSIP);
+    let mut gossip = std::process::Command::new("python3")
+        .arg("gossip.py")
+        .current_dir(place.work(""))
+        .spawn()
+        .expect("there is Python");
+    until("it listens", || place.text("port").ends_with('\n'));
+    let port = place.text("port").trim().to_owned();
+    place.file(
+        "raddle.toml",
+        format!(
+            "{SOURCES}[providers.house]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:{port}/v1\"\n\
+             key = \"${{secret:PIN}}\"\n"
+        ),
+    );
+    let mcp = format!(
+        r#"{{"mcpServers": {{"g": {{"type": "http", "url": "http://127.0.0.1:{port}/mcp", "headers": {{"Authorization": "Bearer ${{secret:KEY}}"}}}}}}}}"#
+    );
+    place.file(".mcp.json", mcp);
+    place.file(
+        "wf.yaml",
+        "defaults: { retry: { max: 0 } }
+agents: { a: { tools: [] } }
+tasks:
+  - { id: tool, tool: 'g:who', arguments: {} }
+  - { id: answer, prompt: who am I, agent: a, executor: api, model: house/m }
+  - { id: refused, prompt: fail, agent: a, executor: api, model: house/m }
+",
+    );
+    let ended = place.raddle(&["run", "wf.yaml", "--json"]).exits(1);
+    let _ = gossip.kill();
+    let _ = gossip.wait();
+    let document = ended.json();
+    let task = |id: &str| document["tasks"][id].clone();
+    assert!(task("tool")["output"].to_string().contains("Bearer [secret:KEY]"), "{document}");
+    assert_eq!(task("answer")["output"], "you are Bearer [secret:PIN]", "{document}");
+    let message = task("refused")["error"]["message"].to_string();
+    assert!(message.contains("no such key") && !message.contains(PIN), "{document}");
+    let forms = all_forms();
+    assert!(forms.iter().all(|form| !ended.err.contains(form.as_str())), "{}", ended.err);
+    assert_eq!(holding(&place.root().join("state"), &forms), Vec::<String>::new());
 }
