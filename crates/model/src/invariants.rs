@@ -137,14 +137,23 @@ impl Invariant {
 
     /// Whether it is true of a finished run; the error says why that cannot be told.
     pub fn holds(&self, run: &Ended) -> Result<bool, String> {
-        let mut context = Context::default();
-        run.tell(&mut context);
-        match context.resolve(&self.compiled) {
-            Ok(Value::Bool(holds)) => Ok(holds),
-            Ok(other) => Err(format!("it gives {}, not true or false", other.type_of())),
-            Err(e) => Err(e.to_string().chars().filter(|c| !c.is_control()).take(300).collect()),
-        }
+        judge(std::slice::from_ref(self), run).pop().unwrap_or(Ok(true))
     }
+}
+
+/// Whether each is true of a finished run, in their order; an error says why that cannot be told.
+pub fn judge(invariants: &[Invariant], run: &Ended) -> Vec<Result<bool, String>> {
+    if invariants.is_empty() {
+        return Vec::new();
+    }
+    let mut context = Context::default();
+    run.tell(&mut context);
+    let one = |invariant: &Invariant| match context.resolve(&invariant.compiled) {
+        Ok(Value::Bool(holds)) => Ok(holds),
+        Ok(other) => Err(format!("it gives {}, not true or false", other.type_of())),
+        Err(e) => Err(e.to_string().chars().filter(|c| !c.is_control()).take(300).collect()),
+    };
+    invariants.iter().map(one).collect()
 }
 
 impl Ended {

@@ -35,6 +35,8 @@ pub struct Found {
 
 /// Failing seeds that are kept for each promise.
 const KEPT: usize = 3;
+/// Broken promises that are told; more are counted.
+const TOLD: usize = 10;
 
 impl Found {
     fn add(&mut self, told: Told) {
@@ -61,6 +63,9 @@ impl Found {
         let mut kept: BTreeMap<String, usize> = BTreeMap::new();
         self.failing.retain(|told| {
             let promise = told.broken.as_ref().map(|b| b.promise.clone()).unwrap_or_default();
+            if kept.len() >= TOLD && !kept.contains_key(&promise) {
+                return false;
+            }
             let count = kept.entry(promise).or_default();
             *count += 1;
             *count <= KEPT

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use raddle_kernel::{Outcome, Run, TaskIx};
+use raddle_model::invariants::judge;
 
 use crate::ended;
 use crate::faults::{Fault, Kind, Kinds, Luck};
@@ -79,8 +80,9 @@ fn look_back(world: &World<'_>) -> String {
             world.broke("people are shown the run", what);
         }
     }
-    for invariant in &world.subject.workflow.invariants {
-        match invariant.holds(&ended) {
+    let invariants = &world.subject.workflow.invariants;
+    for (invariant, judged) in invariants.iter().zip(judge(invariants, &ended)) {
+        match judged {
             Ok(true) => {}
             Ok(false) => world.broke_invariant(&invariant.name, invariant.text.clone()),
             Err(why) => world.broke_invariant(&invariant.name, format!("{} cannot be told: {why}", invariant.text)),
