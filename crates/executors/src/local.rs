@@ -253,7 +253,8 @@ impl LocalDispatcher {
         let clients = runtime.is_some().then(|| Environment::of_this_process(&CLIENT_ENV));
         let (environment, block, supervisor) =
             (clients.as_ref().unwrap_or(&self.environment), &mut self.block, &mut self.supervisor);
-        let means = Means { environment, block, supervisor, groups: &mut self.groups, runtime: runtime.as_ref() };
+        let (groups, mcp) = (&mut self.groups, self.desk.servers.settings());
+        let means = Means { environment, block, supervisor, groups, runtime: runtime.as_ref(), mcp };
         let (attempt, child) = match &spec.work {
             Work::Process(work) => ProcessAttempt::shell(spec, work, run_dir, means)?,
             Work::Agent(work) => {
@@ -262,7 +263,7 @@ impl LocalDispatcher {
                     hosting::permitted(&self.session_cli, &spec.demands, work)?;
                     return self.desk.sessions.host(spec, work, adapter, &run_dir);
                 }
-                if may_be_warm && self.desk.sessions.warm(spec, work, adapter, &run_dir) {
+                if may_be_warm && self.desk.sessions.warm(spec, work, adapter, &run_dir, mcp) {
                     return Ok(());
                 }
                 ProcessAttempt::agent(spec, work, adapter, run_dir, means)?
@@ -435,8 +436,8 @@ impl Desk {
     /// The container of an attempt is gone, or nobody can remove it.
     fn removed(&mut self, key: AttemptKey, is_gone: bool) {
         if let Some((running, exit)) = self.removing.remove(&key) {
-            if let Some(container) = running.attempt.container().filter(|_| is_gone) {
-                container.gone(running.attempt.run_dir());
+            if let Some((container, run_dir)) = running.attempt.container().filter(|_| is_gone) {
+                container.gone(run_dir);
             }
             self.over(running, exit);
         }
@@ -520,8 +521,7 @@ impl Listener<Owner> for Desk {
         match owner {
             Owner::Attempt(key) => {
                 let Some(running) = self.attempts.remove(&key) else { return };
-                let (container, run_dir) = (running.attempt.container(), running.attempt.run_dir());
-                match container.and_then(|container| container.removal(run_dir, &exit)) {
+                match running.attempt.container().and_then(|(container, run_dir)| container.removal(run_dir, &exit)) {
                     Some(removal) => {
                         self.removals.push((key, removal));
                         self.removing.insert(key, (running, exit));

@@ -1,6 +1,7 @@
 //! Attempts that have a process of their own, shell tasks and agent CLIs: their files, what they say, what their end
 //! means. It does not know how processes are supervised, nor the dialects of agents.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::groups::{Group, Groups};
 use crate::local::Owner;
 use crate::process::{Capture, ChildId, Excerpt, Exit, Input, Launch, Log, Stream, Supervisor, last_line};
 use crate::rundir::{OWN_TMP, RunDir};
+use crate::servers::ServerSettings;
 use crate::verdict::{self, Cut, Limits, SHOWN_LINES};
 
 /// Lines of one attempt are shown at most this often.
@@ -77,6 +79,8 @@ pub(crate) struct Means<'a> {
     pub(crate) groups: &'a mut Option<Groups>,
     /// Who makes its container, when it is to have one.
     pub(crate) runtime: Option<&'a Runtime>,
+    /// The run's MCP servers, for agents that may use some of them.
+    pub(crate) mcp: &'a BTreeMap<String, ServerSettings>,
 }
 
 impl ProcessAttempt {
@@ -106,7 +110,9 @@ impl ProcessAttempt {
         if spec.demands.confinement.as_ref().is_some_and(|confinement| confinement.network == Network::None) {
             return Err(Failure::new(FailureClass::Permission, AGENT_OFFLINE));
         }
-        let AgentCommand { mut argv, stdin, mut env, private_env, pass_env, files } = adapter.command(work)?;
+        let mut command = adapter.command(work)?;
+        adapter.give_servers(&mut command, &agent::granted(work.tools.as_deref(), means.mcp), &spec.cwd)?;
+        let AgentCommand { mut argv, stdin, mut env, private_env, pass_env, files } = command;
         env.extend(private_env.filled(run_dir.secrets())?);
         argv.extend(adapter.permission_flags(spec.demands.confinement.as_deref()));
         argv.extend(adapter.budget_flags(spec.demands.max_cost));
@@ -119,14 +125,17 @@ impl ProcessAttempt {
         let mut attempt = Self::new(spec, run_dir, Answer::Agent(Box::new(adapter.stream(work))));
         attempt.limits.start = adapter.start_limit();
         for file in &files {
-            let path = attempt.run_dir.put_file(&attempt.stem, file.suffix, &file.bytes);
+            let path = match file.is_kept {
+                true => attempt.run_dir.keep_file(file.suffix, &file.bytes),
+                false => attempt.run_dir.put_file(&attempt.stem, file.suffix, &file.bytes),
+            };
             let path = path.map_err(|error| failed_start("cannot write a file for the agent", &error))?;
             read.push(PathBuf::from(&path));
             match file.place {
                 Slot::Argument(at) => argv[at] = path,
                 Slot::Variable(name) => env.push((name.to_owned(), path)),
             }
-            attempt.files.push(file.suffix);
+            attempt.files.extend((!file.is_kept).then_some(file.suffix));
         }
         let is_held = spec.demands.confinement.is_some() || means.runtime.is_some();
         let write = if is_held { adapter.settings() } else { Vec::new() };
@@ -134,8 +143,8 @@ impl ProcessAttempt {
         let clients = if means.runtime.is_some() { &CLIENT_ENV[..] } else { &[] };
         let pass_env: Vec<&str> = pass_env.iter().map(String::as_str).chain(clients.iter().copied()).collect();
         let environment = Environment::of_this_process(&pass_env);
-        let Means { block, supervisor, groups, runtime, .. } = means;
-        let means = Means { environment: &environment, block, supervisor: &mut *supervisor, groups, runtime };
+        let Means { block, supervisor, groups, runtime, mcp, .. } = means;
+        let means = Means { environment: &environment, block, supervisor: &mut *supervisor, groups, runtime, mcp };
         let is_contained = means.runtime.is_some();
         let started = attempt.start(spec, &argv, own, Input::Pipe, means).map_err(|failure| match failure.lasting {
             true if !is_contained => adapter.missing(),
@@ -341,14 +350,9 @@ impl ProcessAttempt {
         self.limits.start.filter(|_| !self.speaks).map(|limit| self.started_at + limit)
     }
 
-    /// The folder of its run.
-    pub(crate) fn run_dir(&self) -> &Path {
-        self.run_dir.path()
-    }
-
-    /// The container of an engine that it runs in.
-    pub(crate) fn container(&self) -> Option<&Contained> {
-        self.container.as_ref()
+    /// The container of an engine that it runs in, and the folder of its run.
+    pub(crate) fn container(&self) -> Option<(&Contained, &Path)> {
+        self.container.as_ref().map(|container| (container, self.run_dir.path()))
     }
 
     /// Judges the end, removes the attempt's files, and reports.

@@ -1,8 +1,10 @@
 //! The folder of a run as attempts see it: logs, what `$RADDLE_DEPS` and `$RADDLE_OUTPUT` name. It does not know
 //! processes. Files are made only when there is something to put in them.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::File;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -39,6 +41,8 @@ pub(crate) struct RunDir {
     tmp_fd: OwnedFd,
     /// Where small files go instead of `tmp`.
     scratch: Option<String>,
+    /// Files that stay until the run is over: stem, path, content.
+    kept: RefCell<Vec<(String, String, Vec<u8>)>>,
     /// The scratch folder, opened, where what tasks write must not come to rest on a disk before it was looked at.
     scratch_fd: Option<OwnedFd>,
     secrets: Arc<Secrets>,
@@ -70,6 +74,7 @@ impl RunDir {
             tmp,
             tmp_fd,
             scratch,
+            kept: RefCell::default(),
             scratch_fd,
             secrets: Arc::clone(secrets),
         };
@@ -105,6 +110,25 @@ impl RunDir {
         let path = format!("{}/{stem}{suffix}", folder.unwrap_or(&self.tmp));
         write_new(Path::new(&path), bytes)?;
         Ok(path)
+    }
+
+    /// Makes a file that stays until the run is over, unless there is one with these bytes already. Says where it is.
+    pub(crate) fn keep_file(&self, suffix: &str, bytes: &[u8]) -> std::io::Result<String> {
+        let digest = BuildHasherDefault::<DefaultHasher>::default().hash_one(bytes);
+        let mut kept = self.kept.borrow_mut();
+        for n in 0.. {
+            let stem = format!("kept-{digest:016x}-{n}");
+            match kept.iter().find(|(known, ..)| *known == stem) {
+                Some((_, path, content)) if content == bytes => return Ok(path.clone()),
+                Some(_) => {}
+                None => {
+                    let path = self.put_file(&stem, suffix, bytes)?;
+                    kept.push((stem, path.clone(), bytes.to_vec()));
+                    return Ok(path);
+                }
+            }
+        }
+        unreachable!("numbers do not run out before files do")
     }
 
     /// Removes what [`RunDir::put_file`] has made.
@@ -196,6 +220,9 @@ impl RunDir {
 impl Drop for RunDir {
     fn drop(&mut self) {
         container::remove_left(&self.path);
+        for (_, path, _) in self.kept.get_mut() {
+            let _ = std::fs::remove_file(path);
+        }
         if self.scratch.is_some() {
             scratch::remove(&self.path);
         }

@@ -8,6 +8,7 @@
 pub(crate) mod hosting;
 mod turn;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -17,12 +18,13 @@ use raddle_engine::attempt::{AgentWork, AttemptKey, AttemptSpec, Failure, Report
 use raddle_engine::executor::HOSTED_TASKS;
 use raddle_engine::secrets::{Redactor, Secrets};
 
-use crate::agent::{Adapter, AgentCommand};
+use crate::agent::{self, Adapter, AgentCommand, Slot};
 use crate::environment::{Block, Environment};
 use crate::lines::{Lines, MAX_LINE_BYTES};
 use crate::local::Owner;
 use crate::process::{ChildId, Excerpt, Exit, Input, Launch, Stream, Supervisor};
 use crate::rundir::RunDir;
+use crate::servers::{Reach, ServerSettings};
 use crate::verdict::{self, Cut, SHOWN_LINES};
 use turn::{Member, Progress, Turn};
 
@@ -91,15 +93,28 @@ enum State {
 impl Sessions {
     /// Takes an attempt for a warm process when it can have one; the process is started or taken at the next
     /// [`Sessions::pump`]. False when the attempt needs a process of its own.
-    pub(crate) fn warm(&mut self, spec: &AttemptSpec, work: &AgentWork, adapter: &Adapter, dir: &Rc<RunDir>) -> bool {
+    pub(crate) fn warm(
+        &mut self,
+        spec: &AttemptSpec,
+        work: &AgentWork,
+        adapter: &Adapter,
+        dir: &Rc<RunDir>,
+        mcp: &BTreeMap<String, ServerSettings>,
+    ) -> bool {
         let demands = &spec.demands;
         // A process that serves many tasks is told no task's own limits.
         if demands.confinement.is_some() || demands.resources != Resources::default() || demands.max_cost.is_some() {
             return false;
         }
-        let Some(command) = adapter.long_lived(work).and_then(Result::ok).filter(|c| c.files.is_empty()) else {
+        let Some(mut command) = adapter.long_lived(work).and_then(Result::ok) else { return false };
+        let granted = agent::granted(work.tools.as_deref(), mcp);
+        // Servers that are processes live on between two turns, and cannot be told from what a tool has left running.
+        if granted.values().any(|server| matches!(server.reach, Reach::Command(_))) {
             return false;
-        };
+        }
+        if adapter.give_servers(&mut command, &granted, &spec.cwd).is_err() || !keep_files(&mut command, dir) {
+            return false;
+        }
         let prompt = String::from_utf8_lossy(&command.stdin).into_owned();
         let Ok(grant) = grant(command, spec, false, dir.secrets()) else { return false };
         let member = Member::new(spec, dir, prompt, adapter.start_limit());
@@ -339,7 +354,8 @@ impl Sessions {
             seal: None,
         };
         let mark = format!("{}={marker}", turn::MARK);
-        let child = supervisor.start(&launch, Owner::Session(index as u32), Some(&mark)).map_err(|e| failed(&e))?;
+        let child =
+            supervisor.start(&launch, Owner::Session(index as u32), Some(&mark)).map_err(|e| e.into_failure())?;
         Ok(Session {
             child: Some(child),
             grant: grant.clone(),
@@ -397,6 +413,17 @@ impl Session {
             supervisor.end(child, Duration::ZERO);
         }
     }
+}
+
+/// Puts what the command wants as files where it stays. The same files are at the same places, so that tasks that want
+/// the same things have the same arguments. False when there are files of the task's own.
+fn keep_files(command: &mut AgentCommand, dir: &RunDir) -> bool {
+    for file in std::mem::take(&mut command.files) {
+        let (Slot::Argument(at), true) = (file.place, file.is_kept) else { return false };
+        let Ok(path) = dir.keep_file(file.suffix, &file.bytes) else { return false };
+        command.argv[at] = path;
+    }
+    true
 }
 
 /// What belongs to one attempt alone is left out: a process that outlives it must not show it to the next.

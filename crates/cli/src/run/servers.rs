@@ -53,6 +53,15 @@ fn named(workflow: &Workflow) -> BTreeSet<&str> {
         })
         .collect();
     for task in &workflow.tasks {
+        let TaskKind::Agent(agent) = &task.kind else { continue };
+        let tools = agent.tools.iter().flatten().filter_map(|tool| tool.strip_prefix("mcp__"));
+        let servers = workflow.mcp_servers.keys().map(String::as_str);
+        let is_of = |server: &str, tool: &str| {
+            tool.strip_prefix(server).is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
+        };
+        named.extend(servers.filter(|server| tools.clone().any(|tool| is_of(server, tool))));
+    }
+    for task in &workflow.tasks {
         let TaskKind::Code(code) = &task.kind else { continue };
         let Some(tools) = code_tools(task, code.intent.as_deref(), String::new) else { continue };
         // With nothing granted the tools of all servers are listed for its intent.

@@ -2,6 +2,7 @@
 //! MCP servers. What is missing is installed into `target/real-partners`; where that cannot be, a test says so loudly
 //! and passes.
 
+mod agent_servers;
 mod claude;
 mod clis;
 mod examples;

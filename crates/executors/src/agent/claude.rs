@@ -111,6 +111,7 @@ pub(crate) fn arguments(work: &AgentWork, trust_project: bool, command: &mut Age
                 place: Slot::Argument(argv.len() - 1),
                 suffix: "system.md",
                 bytes: text.clone().into_bytes(),
+                is_kept: false,
             };
             command.files.push(file);
         }
@@ -138,6 +139,16 @@ struct Line<'a> {
     tool_name: Option<String>,
     #[serde(default)]
     tool_use_id: Option<String>,
+    #[serde(default)]
+    mcp_servers: Vec<McpServer>,
+}
+
+#[derive(Deserialize)]
+struct McpServer {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    status: String,
 }
 
 #[derive(Deserialize)]
@@ -186,6 +197,8 @@ pub(crate) struct Reader {
     /// Background tasks may make the CLI answer several times; the last result counts.
     result: Option<ResultLine>,
     denials: BTreeMap<String, Denial>,
+    /// MCP servers that did not start, of those that its task was given.
+    broken: Vec<String>,
 }
 
 impl Reader {
@@ -212,6 +225,11 @@ impl Reader {
             ("system", Some("permission_denied")) => {
                 let rule = line.message.and_then(|m| serde_json::from_str(m.get()).ok()).unwrap_or_default();
                 self.denied(line.tool_use_id.unwrap_or_default(), line.tool_name, None, rule);
+            }
+            ("system", Some("init")) => {
+                // The CLI goes on without them.
+                let broken = line.mcp_servers.into_iter().filter(|server| server.status == "failed");
+                self.broken = broken.map(|server| verdict::cut(&server.name).to_owned()).collect();
             }
             ("result", _) => {
                 // An unreadable result must not let an earlier one stand for it.
@@ -255,6 +273,11 @@ impl Reader {
         let result = match self.result {
             None => Err(verdict::without_result(end)),
             Some(result) if result.is_error != Some(false) => Err(failure(&result, end)),
+            Some(_) if !self.broken.is_empty() => {
+                let told =
+                    format!("the agent had to do without its MCP servers: {} did not start", self.broken.join(", "));
+                Err(Failure::new(FailureClass::Tool, told))
+            }
             Some(result) => verdict::bad_exit(end).map_or_else(|| answer(result, end), Err),
         };
         Finished { result, usage, session: self.session, denials: self.denials.into_values().collect() }

@@ -47,7 +47,12 @@ pub(crate) fn arguments(work: &AgentWork, command: &mut AgentCommand) -> Result<
     if let Some(schema) = &work.schema {
         add(&["--output-schema", ""]);
         let bytes = schema.to_string().into_bytes();
-        command.files.push(AttachedFile { place: Slot::Argument(argv.len() - 1), suffix: "schema.json", bytes });
+        command.files.push(AttachedFile {
+            place: Slot::Argument(argv.len() - 1),
+            suffix: "schema.json",
+            bytes,
+            is_kept: false,
+        });
     }
     if let Conversation::Fork(session) = &work.conversation {
         command.argv.push(session.id.clone());

@@ -63,7 +63,12 @@ pub(crate) fn arguments(work: &AgentWork, trust_project: bool, command: &mut Age
     }
     command.stdin = prompt.into_bytes();
     let place = Slot::Variable("GEMINI_CLI_SYSTEM_DEFAULTS_PATH");
-    command.files.push(AttachedFile { place, suffix: ".gemini.json", bytes: DEFAULTS.as_bytes().to_vec() });
+    command.files.push(AttachedFile {
+        place,
+        suffix: ".gemini.json",
+        bytes: DEFAULTS.as_bytes().to_vec(),
+        is_kept: false,
+    });
     // It would start itself once more with other limits of memory.
     command.env.push(("GEMINI_CLI_NO_RELAUNCH".to_owned(), "1".to_owned()));
     command.pass_env.extend(PASS_ENV.map(str::to_owned));

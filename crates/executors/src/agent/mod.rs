@@ -11,6 +11,7 @@ mod opencode;
 mod permission_flags;
 mod plain;
 pub(crate) mod prose;
+mod servers;
 mod stream;
 mod verdict;
 
@@ -23,6 +24,7 @@ use raddle_engine::secrets::{Secrets, named_in};
 
 pub use adapter::{Adapter, Adapters, Reports};
 pub use config::{CliConfig, ConfigError, OutputBy, PromptBy};
+pub(crate) use servers::granted;
 pub use stream::{AgentStream, Denial, Exit, Finished};
 
 /// The class of a provider's failed call.
@@ -85,4 +87,7 @@ pub struct AttachedFile {
     pub suffix: &'static str,
     /// What is in it.
     pub bytes: Vec<u8>,
+    /// It is the same for every task with these bytes, and stays until the run is over, so that such tasks can share a
+    /// process.
+    pub is_kept: bool,
 }

@@ -132,6 +132,11 @@ struct Ears<'a> {
 }
 
 impl Servers {
+    /// All that tasks of the run may use.
+    pub(crate) fn settings(&self) -> &BTreeMap<String, ServerSettings> {
+        &self.settings
+    }
+
     pub(crate) fn new(settings: BTreeMap<String, ServerSettings>, secrets: Arc<Secrets>) -> Self {
         let (servers, by_call, answers) = (Vec::new(), HashMap::new(), Vec::new());
         let (run_dir, place, post) = (PathBuf::new(), None, None);

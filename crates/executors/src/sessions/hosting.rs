@@ -31,6 +31,10 @@ pub(crate) fn permitted(session_cli: &str, demands: &Demands, work: &AgentWork) 
             "tasks that a session hosts share its process: executor task_tool cannot limit files, network or resources";
         return Err(Failure::new(FailureClass::Permission, told));
     }
+    if work.tools.iter().flatten().any(|tool| tool.starts_with("mcp__")) {
+        let told = "tasks that a session hosts share its tools: executor task_tool gives none of them an MCP server of its own";
+        return Err(Failure::new(FailureClass::Permission, told));
+    }
     if work.cli != session_cli {
         let told = format!(
             "the session is one of `{session_cli}` (executors.task_tool.session_cli), and the agent is one of `{}`",
