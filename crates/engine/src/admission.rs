@@ -1,7 +1,7 @@
 //! Who may start now: one list of gates, each able to say why it said no. It does not know what tasks do; it counts
 //! live attempts by pool and looks at the pressure that is brought in.
 
-use raddle_kernel::{Command, Phase, Pool, Run, TaskIx, Time};
+use raddle_kernel::{Command, Pool, Run, TaskIx, Time};
 
 use crate::attempt::Resources;
 use crate::ledger::{Ledger, Verdict};
@@ -58,7 +58,7 @@ impl Declared {
         if wanted.memory_bytes.is_none() && wanted.cpu.is_none() {
             return None;
         }
-        let running = |n: &usize| run.state(TaskIx(*n as u32)).phase() == Phase::Running;
+        let running = |n: &usize| run.state(TaskIx(*n as u32)).phase().is_live();
         let (mut memory, mut cpu) = (0u64, 0.0);
         for used in (0..self.by_task.len()).filter(running).map(of) {
             memory = memory.saturating_add(used.memory_bytes.unwrap_or(0));
@@ -87,6 +87,8 @@ pub struct Admission {
     /// A cap over some tasks of any pool, beside that of their pool.
     also: Option<Also>,
     declared: Declared,
+    /// By task: numbers of files that no two tasks write at once.
+    written: Vec<Vec<u32>>,
     pressure: Option<Pressure>,
     ledger: Ledger,
     /// Set when `stop` was asked: nothing starts any more.
@@ -98,12 +100,28 @@ impl Admission {
     pub fn new(caps: Vec<Cap>, adaptive: bool) -> Self {
         let pressure = adaptive.then(Pressure::default);
         let ledger = Ledger::default();
-        Admission { caps, also: None, declared: Declared::default(), pressure, ledger, closed: false }
+        let declared = Declared::default();
+        Admission { caps, also: None, declared, written: Vec::new(), pressure, ledger, closed: false }
     }
 
     /// Counts what tasks declare against limits. Every single task must fit, or it never starts.
     pub fn declare(&mut self, declared: Declared) {
         self.declared = declared;
+    }
+
+    /// Tasks that have a number in common never run at once; by task, nothing for tasks beyond the end.
+    pub fn keep_apart(&mut self, written: Vec<Vec<u32>>) {
+        self.written = written;
+    }
+
+    /// A live task that writes what this one would write.
+    pub fn writer_beside(&self, run: &Run, task: TaskIx) -> Option<TaskIx> {
+        let own = self.written.get(task.index()).filter(|files| !files.is_empty())?;
+        let meets = |other: &TaskIx| {
+            let others = self.written.get(other.index()).into_iter().flatten();
+            *other != task && others.into_iter().any(|file| own.contains(file))
+        };
+        run.outstanding().map(|(Command::Run { task, .. } | Command::Stop { task, .. })| task).find(meets)
     }
 
     /// Counts these tasks together as well, whatever their pools.
@@ -180,7 +198,15 @@ impl Admission {
 
     /// The next task that every gate lets start.
     pub fn next(&self, run: &Run, now: Time) -> Option<TaskIx> {
-        if self.closed || self.is_used_up(run, now) {
+        if self.closed {
+            return None;
+        }
+        if run.owed_undoing() > 0
+            && let Some(task) = self.next_to_undo(run)
+        {
+            return Some(task);
+        }
+        if self.is_used_up(run, now) {
             return None;
         }
         heads(run).find_map(|(pool, mut rank, mut task)| {
@@ -194,6 +220,8 @@ impl Admission {
             loop {
                 let capped = also.is_some_and(|also| also.counts(task));
                 let short = full && self.declares(task) || self.declared.shortage(run, task).is_some();
+                // Compensations have been asked for by now.
+                let capped = capped || run.undoes(task) || self.writer_beside(run, task).is_some();
                 if !capped && !short {
                     let fits = !self.ledger.is_limited() || self.ledger.verdict(task, now) == Verdict::Fits;
                     return fits.then_some(task);
@@ -204,10 +232,19 @@ impl Admission {
         })
     }
 
+    /// A compensation whose turn it is: it goes before all else, and neither money nor pressure holds it up.
+    fn next_to_undo(&self, run: &Run) -> Option<TaskIx> {
+        let pools = (0..run.graph().pools() as u8).map(Pool).filter(|pool| self.room(run, *pool) > 0);
+        pools
+            .flat_map(|pool| in_order(run, pool))
+            .filter(|task| run.undoes(*task) && self.writer_beside(run, *task).is_none())
+            .find(|task| run.live() == 0 || self.declared.shortage(run, *task).is_none())
+    }
+
     /// Whether the budget is used up: somebody's turn has come who can never be paid for, so nothing new starts, not
     /// even what costs nothing.
     pub fn is_used_up(&self, run: &Run, now: Time) -> bool {
-        let never = |task| matches!(self.ledger.verdict(task, now), Verdict::Never(_));
+        let never = |task| !run.undoes(task) && matches!(self.ledger.verdict(task, now), Verdict::Never(_));
         self.ledger.is_limited() && heads(run).any(|(_, _, task)| never(task))
     }
 }
@@ -219,6 +256,12 @@ fn heads(run: &Run) -> impl Iterator<Item = (Pool, u32, TaskIx)> + '_ {
         let (rank, task) = run.next_ready(pool, 0)?;
         Some((pool, rank, task))
     })
+}
+
+/// The tasks of a pool that may start.
+fn in_order(run: &Run, pool: Pool) -> impl Iterator<Item = TaskIx> + '_ {
+    let first = run.next_ready(pool, 0);
+    std::iter::successors(first, move |(rank, _)| run.next_ready(pool, rank + 1)).map(|(_, task)| task)
 }
 
 /// See [`Admission::also`].

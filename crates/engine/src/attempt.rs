@@ -63,6 +63,21 @@ pub struct Demands {
     pub one_model: bool,
     /// What it may cost. The engine counts by what is reported; an agent CLI that can be told is told as well.
     pub max_cost: Option<Money>,
+    /// Files to be kept as they are before it starts, durably, and to be looked at again when it has succeeded.
+    pub images: Option<Arc<Images>>,
+}
+
+/// Files of which the state before a task is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Images {
+    /// Folder that the paths start from, absolute.
+    pub root: PathBuf,
+    /// Relative, below the root, without `..`.
+    pub paths: Vec<String>,
+    /// Where they are kept; the task's own.
+    pub folder: PathBuf,
+    /// Number of the first attempt of the task's life: what is kept for it already is not kept again.
+    pub life: u32,
 }
 
 impl Demands {
@@ -146,6 +161,19 @@ pub enum Work {
     Tool(Box<ToolWork>),
     /// A function body for the sandbox.
     Code(Box<CodeWork>),
+    /// Files to be put back as they were before a task.
+    Restore(Box<RestoreWork>),
+}
+
+/// What puts files back from what [`Images`] kept last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreWork {
+    /// Folder that the paths start from, absolute.
+    pub root: PathBuf,
+    /// Relative, below the root, without `..`.
+    pub paths: Vec<String>,
+    /// Where they are kept.
+    pub folder: PathBuf,
 }
 
 /// A shell task: `argv[0]` is looked up on the PATH of the child's environment.

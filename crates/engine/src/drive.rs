@@ -3,6 +3,7 @@
 //! claims that unheld attempts are lost, and goes on.
 
 mod pause;
+mod undo;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -399,6 +400,10 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         }
         self.held[task.index()] = 0;
         self.held_count -= 1;
+        if self.run.undoes(task) {
+            self.undo_ended(task, attempt, result);
+            return Ok(());
+        }
         let usage = usage.map(|mut usage| {
             self.program.price(task, &mut usage);
             usage
@@ -520,6 +525,9 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
     /// Records who performs an attempt of a later round, with the attempt's start.
     fn say_other_model(&mut self, task: TaskIx) {
         let raddle_kernel::TaskState::Running { attempt } = self.run.state(task) else { return };
+        if self.run.undoes(task) {
+            return;
+        }
         let other = self.program.other_model(task, self.run.failures(task));
         if let Some((model, reason)) = other.map(|(model, reason)| (model.into(), reason.into())) {
             self.push(Fact::ModelChosen { task, attempt, model, reason });
@@ -597,8 +605,11 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         let epoch = self.journal.epoch();
         self.held[task.index()] = attempt.0;
         self.held_count += 1;
-        let left = self.admission.ledger().left_of(task);
-        let context = Context { run: &self.run, outputs: &self.outputs, journal: self.journal, epoch, now, left };
+        let undoing = self.run.undoes(task);
+        // Undoing needs no money.
+        let left = self.admission.ledger().left_of(task).filter(|_| !undoing);
+        let context =
+            Context { run: &self.run, outputs: &self.outputs, journal: self.journal, epoch, now, left, undoing };
         let prepared = match left {
             Some(Money::ZERO) => {
                 Err(Failure::new(FailureClass::Budget, "earlier attempts have used up the task's `cost_budget`"))
@@ -678,6 +689,12 @@ fn plain_fact(event: Event, message: &str) -> Fact {
         Event::RunStarted => Fact::Started(Box::default()),
         Event::RunFinished { outcome } => Fact::Finished { outcome },
         Event::RunReopened => Fact::BudgetSet { budget: Budget::default() },
+        Event::CompensationStarted { task, attempt } => Fact::CompensationStarted { task, attempt },
+        Event::CompensationSucceeded { task, attempt } => Fact::CompensationSucceeded { task, attempt },
+        Event::CompensationFailed { task, attempt, class, retry_at } => {
+            Fact::CompensationFailed { task, attempt, class, message: message.into(), retry_at }
+        }
+        Event::CompensationAbandoned { task, attempt } => Fact::CompensationAbandoned { task, attempt },
     }
 }
 

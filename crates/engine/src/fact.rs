@@ -168,6 +168,40 @@ pub enum Fact {
         /// The damage, in words.
         reason: Box<str>,
     },
+    /// An attempt to undo what a task did may exist from now on.
+    CompensationStarted {
+        /// The task.
+        task: TaskIx,
+        /// The attempt; numbers go on from those of the task.
+        attempt: Attempt,
+    },
+    /// What the task did is undone.
+    CompensationSucceeded {
+        /// The task.
+        task: TaskIx,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// It could not be undone.
+    CompensationFailed {
+        /// The task.
+        task: TaskIx,
+        /// The attempt.
+        attempt: Attempt,
+        /// Why.
+        class: FailureClass,
+        /// In words.
+        message: Box<str>,
+        /// When it will be tried again.
+        retry_at: Option<Time>,
+    },
+    /// Nobody knows how far it was undone; it will be done again.
+    CompensationAbandoned {
+        /// The task.
+        task: TaskIx,
+        /// The attempt.
+        attempt: Attempt,
+    },
 }
 
 /// What a chapter of a run needs to be read again by anybody, later: the whole definition and its circumstances.
@@ -213,6 +247,18 @@ impl Fact {
             Fact::Cancelled => Event::RunCancelled,
             Fact::BudgetSet { .. } => Event::RunReopened,
             Fact::Finished { outcome } => Event::RunFinished { outcome: *outcome },
+            Fact::CompensationStarted { task, attempt } => {
+                Event::CompensationStarted { task: *task, attempt: *attempt }
+            }
+            Fact::CompensationSucceeded { task, attempt } => {
+                Event::CompensationSucceeded { task: *task, attempt: *attempt }
+            }
+            Fact::CompensationFailed { task, attempt, class, retry_at, .. } => {
+                Event::CompensationFailed { task: *task, attempt: *attempt, class: *class, retry_at: *retry_at }
+            }
+            Fact::CompensationAbandoned { task, attempt } => {
+                Event::CompensationAbandoned { task: *task, attempt: *attempt }
+            }
         })
     }
 }

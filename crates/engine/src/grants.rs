@@ -83,6 +83,8 @@ fn permit(task: &Task, work: &Work, work_dir: &Path) -> Result<(), Failure> {
             Some(model) => grant.model(model),
             None => return Ok(()),
         },
+        // It was judged before the task started, and is no work of the task.
+        (Work::Restore(_), _) => return Ok(()),
         (Work::Code(work), _) => {
             if !grant.limits_files() || work.allowed_read_paths.is_empty() {
                 return Ok(());
@@ -129,7 +131,8 @@ fn refused(rule: &str) -> Failure {
     Failure::new(FailureClass::Permission, format!("not within the task's permissions: {rule}"))
 }
 
-fn base(path: &Path) -> Result<Location, Failure> {
+/// A path as permissions compare them.
+pub(crate) fn base(path: &Path) -> Result<Location, Failure> {
     let wrong = |why: &str| {
         Failure::new(FailureClass::Permission, format!("paths cannot be limited from {}: {why}", path.display()))
     };

@@ -24,6 +24,8 @@ pub struct Context<'a> {
     pub now: Time,
     /// What is left of the task's own `cost_budget`.
     pub left: Option<Money>,
+    /// What is prepared undoes what the task did.
+    pub undoing: bool,
 }
 
 /// See the module.

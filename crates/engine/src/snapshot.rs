@@ -163,6 +163,25 @@ pub struct TaskRecord {
     /// Hash of its definition: decides what a changed workflow may take over.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub hash: String,
+    /// A repeat of it could be noticed outside.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub side_effects: bool,
+    /// The scope of its saga, from 1; 0 is none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub scope: u32,
+    /// What it does can be undone, and when that is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo: Option<UndoRecord>,
+}
+
+/// When what a task did is undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UndoRecord {
+    /// When its saga fails after it completed.
+    Completed,
+    /// Also when nobody knows how far it came.
+    InDoubt,
 }
 
 impl Snapshot {
@@ -193,8 +212,15 @@ impl Snapshot {
                 estimated_tokens: task.estimate.tokens,
                 resources: resources_of(task),
                 hash: task.hash.clone(),
+                side_effects: task.side_effects,
+                scope: 0,
+                undo: task.compensate.is_some().then_some(match task.on_doubt {
+                    raddle_model::workflow::OnDoubt::Compensate => UndoRecord::InDoubt,
+                    _ => UndoRecord::Completed,
+                }),
             }
         });
+        let tasks = tasks.zip(workflow.scopes()).map(|(task, scope)| TaskRecord { scope, ..task });
         let waves = workflow.mode == raddle_model::workflow::ExecutionMode::Waves;
         Snapshot {
             options,
@@ -225,9 +251,17 @@ impl Snapshot {
                 pool: Pool(0),
                 safe_to_fail: task.safe_to_fail,
                 side_effects: false,
-                on_doubt: OnDoubt::Rerun,
+                on_doubt: if task.undo == Some(UndoRecord::InDoubt) { OnDoubt::Compensate } else { OnDoubt::Rerun },
                 retry,
             });
+        }
+        for (i, task) in (0u32..).zip(&self.tasks) {
+            if task.scope > 0 {
+                builder.scope(TaskIx(i), task.scope);
+            }
+            if task.undo.is_some() {
+                builder.undo(TaskIx(i), retry);
+            }
         }
         for (to, task) in (0u32..).zip(&self.tasks) {
             for (list, strength) in [(&task.hard, Strength::Hard), (&task.soft, Strength::Soft)] {

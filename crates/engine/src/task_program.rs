@@ -3,6 +3,7 @@
 
 mod agent;
 mod retries;
+mod undo;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -101,6 +102,15 @@ impl TaskProgram {
         &self.workflow.tasks[task.index()]
     }
 
+    /// The task, or what undoes it.
+    fn acting<'w>(&self, task: TaskIx, workflow: &'w Workflow, context: &Context<'_>) -> &'w Task {
+        let task = &workflow.tasks[task.index()];
+        match &task.compensate {
+            Some(workflow::Compensation::Task(compensation)) if context.undoing => compensation,
+            _ => task,
+        }
+    }
+
     // ---- resolving ----
 
     fn resolve(&self, template: &Template, context: &Context<'_>) -> Result<Value, Failure> {
@@ -122,7 +132,7 @@ impl TaskProgram {
     }
 
     fn environment(&self, key: AttemptKey, context: &Context<'_>) -> Result<Vec<(String, String)>, Failure> {
-        let task = self.task(key.task);
+        let task = self.acting(key.task, &self.workflow, context);
         let mut env = Vec::with_capacity(task.env.len() + 5);
         for (name, template) in &task.env {
             env.push((name.clone(), self.resolve_text(template, context)?));
@@ -131,18 +141,12 @@ impl TaskProgram {
         own("RADDLE_RUN_ID", self.place.run.clone());
         own("RADDLE_TASK_ID", task.id.clone());
         own("RADDLE_ATTEMPT", key.attempt.0.to_string());
-        own("RADDLE_IDEMPOTENCY_KEY", self.idempotency_key(key.task));
+        own("RADDLE_IDEMPOTENCY_KEY", self.idempotency_key(key.task, context));
+        if context.undoing {
+            own("RADDLE_COMPENSATES", self.forward_key(key.task, context.run));
+        }
         own("TRACEPARENT", self.trace_parent(key));
         Ok(env)
-    }
-
-    /// Stable over the attempts of one task of one run.
-    fn idempotency_key(&self, task: TaskIx) -> String {
-        let mut hash = blake3::Hasher::new();
-        for part in [&self.place.run, &self.place.idempotency_salt, &self.task(task).id] {
-            hash.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
-        }
-        hash.finalize().to_hex()[..32].to_owned()
     }
 
     /// The same for every attempt of one task of one run.
@@ -159,26 +163,28 @@ impl TaskProgram {
 
     /// JSON text of `{id: {status, output, error?}}` for the declared dependencies; `None` without any.
     fn deps(&self, task: TaskIx, context: &Context<'_>) -> Result<Option<Arc<str>>, Failure> {
-        let dependencies = &self.task(task).depends_on;
+        let dependencies = self.task(task).depends_on.iter().map(|dependency| TaskIx(dependency.task));
+        // What undoes a task may look at what that did.
+        let dependencies: Vec<TaskIx> = dependencies.chain(context.undoing.then_some(task)).collect();
         if dependencies.is_empty() {
             return Ok(None);
         }
         let mut text = String::from("{");
-        for dependency in dependencies {
-            let from = TaskIx(dependency.task);
+        for from in dependencies {
             if text.len() > 1 {
                 text.push(',');
             }
             push_json_string(&mut text, &self.task(from).id);
             let state = context.run.state(from);
             // Blocked, skipped and cancelled dependencies never had a result; over a soft edge they read as errors.
-            let status = state.result().unwrap_or("error");
+            let is_there = undo::has_output(from, context);
+            let status = if is_there { "success" } else { state.result().unwrap_or("error") };
             text.push_str(":{\"status\":\"");
             text.push_str(status);
             text.push_str("\",\"output\":");
-            match state.phase() {
-                Phase::Completed => text.push_str(&self.output_text(from, context)?),
-                _ => text.push_str("null"),
+            match is_there {
+                true => text.push_str(&self.output_text(from, context)?),
+                false => text.push_str("null"),
             }
             if status != "success" {
                 text.push_str(",\"error\":");
@@ -199,7 +205,10 @@ impl TaskProgram {
 
     fn work(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<Work, Failure> {
         let workflow = Arc::clone(&self.workflow);
-        let task = &workflow.tasks[key.task.index()];
+        let task = self.acting(key.task, &workflow, context);
+        if let (true, Some(workflow::Compensation::Restore)) = (context.undoing, &task.compensate) {
+            return Ok(Work::Restore(Box::new(self.restoring(key.task))));
+        }
         Ok(match &task.kind {
             TaskKind::Shell(shell) => {
                 let argv = match shell {
@@ -220,7 +229,7 @@ impl TaskProgram {
                             server: tool.server.clone(),
                             tool: tool.tool.clone(),
                             arguments: Value::Object(arguments),
-                            idempotency_key: self.idempotency_key(key.task),
+                            idempotency_key: self.idempotency_key(key.task, context),
                         }))
                     }
                     None => Work::Agent(Box::new(work)),
@@ -230,7 +239,7 @@ impl TaskProgram {
                 server: tool.server.clone(),
                 tool: tool.tool.clone(),
                 arguments: self.resolve(&tool.arguments, context)?,
-                idempotency_key: self.idempotency_key(key.task),
+                idempotency_key: self.idempotency_key(key.task, context),
             })),
             TaskKind::Code(code) => {
                 let mut values = serde_json::Map::new();
@@ -246,7 +255,7 @@ impl TaskProgram {
                     memory_bytes: code.memory_limit_bytes,
                     allowed_read_paths: code.allowed_read_paths.iter().map(|p| self.place.work_dir.join(p)).collect(),
                     fixed: code.deterministic.then(|| Fixed { clock_ms: context.now.0, seed: self.seed(key.task) }),
-                    tools: grants::code_tools(task, code.intent.as_deref(), || self.idempotency_key(key.task)),
+                    tools: grants::code_tools(task, code.intent.as_deref(), || self.idempotency_key(key.task, context)),
                 }))
             }
         })
@@ -280,7 +289,9 @@ impl Program for TaskProgram {
 
     fn prepare(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<AttemptSpec, Failure> {
         self.models_chosen.remove(&key.task);
-        if let Some((model, _)) = self.other_model(key.task, context.run.failures(key.task)) {
+        if let Some((model, _)) = self.other_model(key.task, context.run.failures(key.task))
+            && !context.undoing
+        {
             let model = model.to_owned();
             self.models_chosen.insert(key.task, model);
         }
@@ -290,12 +301,13 @@ impl Program for TaskProgram {
         };
         let needs_env = matches!(work, Work::Process(_) | Work::Agent(_));
         let env = if needs_env && !self.simulate { self.environment(key, context)? } else { Vec::new() };
-        let task = self.task(key.task);
+        let task = self.acting(key.task, &self.workflow, context);
         let demands = match self.simulate {
             true => Demands::default(),
             false => Demands {
                 max_cost: context.left,
                 files_of: own_files::inherited(&self.workflow, key.task, context.run),
+                images: self.images(key.task, context)?,
                 ..grants::demands(task, &work, &self.place.work_dir)?
             },
         };
@@ -400,8 +412,7 @@ impl<'a> Values<'a> {
             if outputs.contains_key(&task) {
                 continue;
             }
-            let completed = context.run.state(task).phase() == Phase::Completed;
-            let value = match completed {
+            let value = match undo::has_output(task, context) {
                 true => Some(serde_json::from_str(&program.output_text(task, context)?).map_err(unreadable)?),
                 false => None,
             };
@@ -445,10 +456,12 @@ fn graph_of(workflow: &Workflow, weights: &[u32], mode: workflow::ExecutionMode)
                 workflow::OnDoubt::Rerun => OnDoubt::Rerun,
                 workflow::OnDoubt::Ask => OnDoubt::Ask,
                 workflow::OnDoubt::Fail => OnDoubt::Fail,
+                workflow::OnDoubt::Compensate => OnDoubt::Compensate,
             },
             retry,
         });
     }
+    undo::tell_sagas(workflow, &mut builder);
     for (to, task) in (0u32..).zip(&workflow.tasks) {
         for dependency in &task.depends_on {
             let strength = match dependency.strength {

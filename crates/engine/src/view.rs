@@ -75,6 +75,8 @@ pub struct AttemptView {
     pub error: Option<(FailureClass, Box<str>)>,
     /// Session of the agent CLI.
     pub session: Option<Box<str>>,
+    /// It was to undo what the task did.
+    pub compensates: bool,
     /// The model that performed it and why, where it is not the one of the task's record.
     pub model: Option<(Box<str>, Box<str>)>,
 }
@@ -188,17 +190,20 @@ impl RunView {
             Fact::AttemptStarted { task, attempt } => {
                 let agent = self.snapshot.tasks[task.index()].kind == "agent";
                 self.agents_spawned += u32::from(agent && !self.snapshot.options.simulate);
-                self.tasks[task.index()].attempts.push(AttemptView {
-                    attempt: *attempt,
-                    started_at: at,
-                    finished_at: None,
-                    status: "running",
-                    usage: None,
-                    error: None,
-                    session: None,
-                    model: None,
-                });
+                self.tasks[task.index()].attempts.push(AttemptView::begin(*attempt, at));
             }
+            Fact::CompensationStarted { task, attempt } => self.tasks[task.index()]
+                .attempts
+                .push(AttemptView { compensates: true, ..AttemptView::begin(*attempt, at) }),
+            Fact::CompensationSucceeded { task, .. } => self.end_last(*task, at, "compensated"),
+            Fact::CompensationFailed { task, class, message, retry_at, .. } => {
+                let status = if retry_at.is_some() { "retrying" } else { "failed" };
+                self.end_last(*task, at, status);
+                if let Some(last) = self.tasks[task.index()].attempts.last_mut() {
+                    last.error = Some((*class, message.clone()));
+                }
+            }
+            Fact::CompensationAbandoned { task, .. } => self.end_last(*task, at, "lost"),
             Fact::AttemptSucceeded { task, output, usage, session, .. } => {
                 if let Some(id) = session {
                     let used = usage.as_deref().copied().unwrap_or_default();
@@ -318,7 +323,33 @@ impl RunView {
     }
 }
 
+impl TaskView {
+    /// Its attempts that were to undo what it did.
+    pub fn compensations(&self) -> impl DoubleEndedIterator<Item = &AttemptView> {
+        self.attempts.iter().filter(|attempt| attempt.compensates)
+    }
+
+    /// Its attempts proper.
+    pub fn forward(&self) -> impl DoubleEndedIterator<Item = &AttemptView> {
+        self.attempts.iter().filter(|attempt| !attempt.compensates)
+    }
+}
+
 impl AttemptView {
+    fn begin(attempt: Attempt, started_at: Time) -> Self {
+        AttemptView {
+            attempt,
+            started_at,
+            finished_at: None,
+            status: "running",
+            usage: None,
+            error: None,
+            session: None,
+            compensates: false,
+            model: None,
+        }
+    }
+
     fn end(&mut self, at: Time, status: &'static str) {
         self.finished_at = Some(at);
         self.status = status;

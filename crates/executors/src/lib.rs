@@ -8,6 +8,7 @@ mod container;
 mod environment;
 mod groups;
 mod http;
+mod images;
 mod json_text;
 mod leftovers;
 mod lines;

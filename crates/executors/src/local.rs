@@ -24,6 +24,7 @@ use crate::container::{CLIENT_ENV, ContainerConfig, Runtime};
 use crate::control::Control;
 use crate::environment::{Block, Environment};
 use crate::groups::Groups;
+use crate::images::ImageDesk;
 use crate::machine::{self, Signals};
 use crate::mcp::Tool;
 use crate::process::{ChildId, Exit, Input, Launch, Listener, Stream, Supervisor};
@@ -52,6 +53,8 @@ const REGISTERED: u32 = u32::MAX;
 const OWN: &[&str] = &["process", "local", "mcp", WORKTREE, TASK_TOOL];
 /// The one of worktrees, above all requests.
 const WORKTREES: u32 = 1 << 16;
+/// The one of files that are kept or put back.
+const IMAGES: u32 = WORKTREES + 1;
 /// The executor that hands tasks to the subagents of one conversation.
 const TASK_TOOL: &str = "task_tool";
 
@@ -93,6 +96,8 @@ pub struct LocalDispatcher {
     registered: Registered,
     session_cli: String,
     secrets: Arc<Secrets>,
+    /// Made for the first attempt of which files are kept or put back.
+    images: Option<ImageDesk>,
     listen_at: Option<(Instant, PathBuf)>,
 }
 
@@ -190,6 +195,7 @@ impl LocalDispatcher {
             registered,
             session_cli: if config.session_cli.is_empty() { "claude".to_owned() } else { config.session_cli },
             secrets: config.secrets,
+            images: None,
             listen_at: None,
         })
     }
@@ -226,6 +232,16 @@ impl LocalDispatcher {
     }
 
     fn begin(&mut self, spec: &AttemptSpec) -> Result<(), Failure> {
+        if let Work::Restore(work) = &spec.work {
+            self.image_desk()?.restore(spec, work);
+            return Ok(());
+        }
+        if let Some(images) = &spec.demands.images
+            && !self.image_desk()?.has(spec.key)
+        {
+            self.image_desk()?.take(spec, images);
+            return Ok(());
+        }
         // A process that outlives its task has no place in a work tree that does not.
         let stays = spec.demands.executor.as_deref() != Some(WORKTREE);
         self.begin_with(spec, stays && spec.demands.isolation == Isolation::Context)
@@ -269,6 +285,7 @@ impl LocalDispatcher {
                 ProcessAttempt::agent(spec, work, adapter, run_dir, means)?
             }
             Work::Tool(work) => return self.desk.servers.call(spec, work),
+            Work::Restore(_) => unreachable!("files are put back before a process is thought of"),
             Work::Code(work) => {
                 let Desk { servers, workers, code_tools, .. } = &mut self.desk;
                 return code_tools.begin(spec, work, run_dir, servers, workers);
@@ -282,6 +299,34 @@ impl LocalDispatcher {
         }
         self.desk.attempts.insert(spec.key, Running { child, attempt, cut: None });
         Ok(())
+    }
+
+    fn image_desk(&mut self) -> Result<&mut ImageDesk, Failure> {
+        if self.images.is_none() {
+            let watched = |desk: ImageDesk| self.supervisor.watch(desk.fd(), IMAGES).map(|()| desk).map_err(Into::into);
+            let made = ImageDesk::new().and_then(watched);
+            let failed = |e| Failure::new(FailureClass::Start, format!("files cannot be kept: {e}"));
+            self.images = Some(made.map_err(failed)?);
+        }
+        Ok(self.images.as_mut().expect("it was just made"))
+    }
+
+    /// What can be told of what is at the desk: successes of attempts of which files are kept wait a moment longer.
+    fn tell(&mut self, reports: &mut Vec<Report>) {
+        let told = std::mem::take(&mut self.desk.reports);
+        match &mut self.images {
+            Some(images) => reports.extend(told.into_iter().filter_map(|report| images.pass(report))),
+            None => reports.extend(told),
+        }
+    }
+
+    /// Starts the attempts whose files have been kept.
+    fn collect_images(&mut self) {
+        let Some(images) = &mut self.images else { return };
+        let mut told = Vec::new();
+        let ready = images.collect(&mut told);
+        self.desk.reports.extend(told);
+        ready.into_iter().for_each(|spec| self.start(spec));
     }
 
     fn run_dir(&mut self, path: &Arc<Path>) -> Result<Rc<RunDir>, Failure> {
@@ -309,8 +354,12 @@ impl LocalDispatcher {
             }
         }
         for token in std::mem::take(&mut self.desk.ready) {
-            if token == WORKTREES {
-                self.collect();
+            match token {
+                WORKTREES => self.collect(),
+                IMAGES => self.collect_images(),
+                _ => {}
+            }
+            if token == WORKTREES || token == IMAGES {
                 continue;
             }
             let reports = &mut self.desk.reports;
@@ -353,7 +402,10 @@ impl LocalDispatcher {
     }
 
     fn cut(&mut self, key: AttemptKey, cut: Cut, grace: Duration) {
-        if self.desk.crew.as_mut().is_some_and(|crew| crew.cut(key, cut)) {
+        let images = self.images.as_mut();
+        if images.is_some_and(|images| images.cut(key, cut))
+            || self.desk.crew.as_mut().is_some_and(|crew| crew.cut(key, cut))
+        {
             return;
         }
         if let Some(running) = self.desk.attempts.get_mut(&key) {
@@ -397,10 +449,11 @@ impl Dispatcher for LocalDispatcher {
             let now = Instant::now();
             self.listen_if_due(now);
             self.follow_up(now);
-            if !self.desk.reports.is_empty() || until.is_some_and(|until| until <= now) {
-                // Whatever came to light after the streams: files, errors, other threads.
-                self.desk.reports.iter_mut().for_each(|report| self.secrets.clean(report));
-                reports.append(&mut self.desk.reports);
+            let before = reports.len();
+            // Whatever came to light after the streams: files, errors, other threads.
+            self.desk.reports.iter_mut().for_each(|report| self.secrets.clean(report));
+            self.tell(reports);
+            if reports.len() > before || until.is_some_and(|until| until <= now) {
                 return;
             }
         }

@@ -109,9 +109,9 @@ impl FailureClass {
 pub enum Input {
     /// The run begins.
     Begin,
-    /// Every gate lets this ready task start now.
+    /// Every gate lets this ready task start now, or its compensation whose turn it is.
     Admit { task: TaskIx },
-    /// The attempt ended well and its output is durable.
+    /// The attempt, of the task or of its compensation, ended well and its output is durable.
     Succeeded { task: TaskIx, attempt: Attempt },
     /// The attempt ended badly. `noise` is a random number for the jitter of the next delay. What is `lasting` would end
     /// the same way again, whatever its class.
@@ -162,6 +162,14 @@ pub enum Event {
     RunFinished { outcome: crate::Outcome },
     /// A person gave the run another budget: it goes on where it stood.
     RunReopened,
+    /// An attempt to undo what the task did may exist from now on.
+    CompensationStarted { task: TaskIx, attempt: Attempt },
+    /// What the task did is undone.
+    CompensationSucceeded { task: TaskIx, attempt: Attempt },
+    /// It could not be undone; `retry_at` is set when that will be tried again.
+    CompensationFailed { task: TaskIx, attempt: Attempt, class: FailureClass, retry_at: Option<Time> },
+    /// Nobody knows how far it was undone: it will be done again.
+    CompensationAbandoned { task: TaskIx, attempt: Attempt },
 }
 
 /// Why an input changed nothing.
@@ -175,4 +183,41 @@ pub enum Refusal {
     Stale,
     /// The task's state does not allow it.
     NotNow,
+}
+
+impl Input {
+    /// The task it concerns.
+    pub(crate) fn task(&self) -> Option<TaskIx> {
+        match *self {
+            Input::Begin | Input::Tick | Input::Cancel | Input::Exhaust | Input::Reopen => None,
+            Input::Admit { task }
+            | Input::Succeeded { task, .. }
+            | Input::Failed { task, .. }
+            | Input::Lost { task, .. }
+            | Input::Retry { task }
+            | Input::Skip { task }
+            | Input::Adopt { task, .. } => Some(task),
+        }
+    }
+}
+
+impl Event {
+    /// The task it concerns.
+    pub fn task(&self) -> Option<TaskIx> {
+        match *self {
+            Event::RunStarted | Event::RunCancelled | Event::RunFinished { .. } | Event::RunReopened => None,
+            Event::AttemptStarted { task, .. }
+            | Event::AttemptSucceeded { task, .. }
+            | Event::AttemptFailed { task, .. }
+            | Event::AttemptAbandoned { task, .. }
+            | Event::AttemptDoubted { task, .. }
+            | Event::TaskRetried { task }
+            | Event::TaskSkipped { task }
+            | Event::TaskAdopted { task, .. }
+            | Event::CompensationStarted { task, .. }
+            | Event::CompensationSucceeded { task, .. }
+            | Event::CompensationFailed { task, .. }
+            | Event::CompensationAbandoned { task, .. } => Some(task),
+        }
+    }
 }

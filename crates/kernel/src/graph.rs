@@ -2,8 +2,12 @@
 //! does not know ids, names or what tasks do. Levels are longest distances from a root (Kahn's algorithm, 1962); the
 //! order is priority, then remaining critical path, then index.
 
+mod sagas;
+
 use alloc::vec;
 use alloc::vec::Vec;
+
+use sagas::{SagaBuilder, Sagas};
 
 use crate::{FailureClass, TaskIx};
 
@@ -26,6 +30,7 @@ pub enum OnDoubt {
     Rerun,
     Ask,
     Fail,
+    Compensate,
 }
 
 /// Extra executions after failures.
@@ -119,6 +124,7 @@ pub struct GraphBuilder {
     edges: Vec<(u32, u32)>,
     policies: Vec<RetryPolicy>,
     waves: bool,
+    sagas: SagaBuilder,
 }
 
 /// Why a graph cannot be.
@@ -147,6 +153,7 @@ pub struct Graph {
     levels: u32,
     order: Rows,
     policies: Vec<RetryPolicy>,
+    pub(crate) sagas: Sagas,
 }
 
 /// What is looked at together lies together: one cache line serves five tasks.
@@ -201,7 +208,19 @@ impl GraphBuilder {
             edges: Vec::with_capacity(edges),
             policies: Vec::new(),
             waves: false,
+            sagas: SagaBuilder::default(),
         }
+    }
+
+    /// Puts the task into a scope, from 1: when a member fails, what the other members did is undone.
+    pub fn scope(&mut self, task: TaskIx, scope: u32) {
+        self.sagas.scopes.push((task.0, scope));
+    }
+
+    /// What the task did can be undone. `retry` is the policy of its compensation, as [`GraphBuilder::policy`] returned
+    /// it.
+    pub fn undo(&mut self, task: TaskIx, retry: u16) {
+        self.sagas.undo.push((task.0, retry));
     }
 
     /// Whether a level waits for the whole level before it.
@@ -233,12 +252,13 @@ impl GraphBuilder {
 
     /// Checks and freezes. O(tasks log tasks + edges).
     pub fn build(self) -> Result<Graph, GraphError> {
-        let GraphBuilder { specs, edges, mut policies, waves } = self;
+        let GraphBuilder { specs, edges, mut policies, waves, sagas } = self;
         let n = specs.len();
         if n >= SOFT as usize {
             return Err(GraphError::TooLarge);
         }
-        if edges.iter().any(|&(from, to)| from as usize >= n || (to & !SOFT) as usize >= n) {
+        let is_unknown = |&(from, to): &(u32, u32)| from as usize >= n || (to & !SOFT) as usize >= n;
+        if edges.iter().any(is_unknown) || sagas.has_unknown(n) {
             return Err(GraphError::UnknownTask);
         }
         let successors = Rows::group(n, edges.iter().copied());
@@ -268,6 +288,7 @@ impl GraphBuilder {
         if policies.is_empty() {
             policies.push(RetryPolicy::NONE);
         }
+        let sagas = sagas.build(&level, policies.len());
         let vertex = |(spec, level): (&TaskSpec, u32)| Vertex {
             rank: 0,
             level,
@@ -281,7 +302,7 @@ impl GraphBuilder {
                 vertices[task as usize].rank = r as u32;
             }
         }
-        Ok(Graph { successors, predecessors, vertices, by_level, levels, order, policies })
+        Ok(Graph { successors, predecessors, vertices, by_level, levels, order, policies, sagas })
     }
 }
 
@@ -291,6 +312,7 @@ impl TaskSpec {
             OnDoubt::Rerun => 0,
             OnDoubt::Ask => 1,
             OnDoubt::Fail => 2,
+            OnDoubt::Compensate => 3,
         };
         (u8::from(self.safe_to_fail) * SAFE) | (u8::from(self.side_effects) * EFFECTS) | (doubt << DOUBT_SHIFT)
     }
@@ -408,7 +430,8 @@ impl Graph {
         match self.vertices[task.index()].flags >> DOUBT_SHIFT {
             0 => OnDoubt::Rerun,
             1 => OnDoubt::Ask,
-            _ => OnDoubt::Fail,
+            2 => OnDoubt::Fail,
+            _ => OnDoubt::Compensate,
         }
     }
 

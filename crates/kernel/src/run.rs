@@ -3,6 +3,7 @@
 //! changes through `set`, which keeps the ready sets, the live set, the tallies and the waves true.
 
 mod check;
+mod saga;
 
 use alloc::collections::BinaryHeap;
 use alloc::sync::Arc;
@@ -90,6 +91,7 @@ pub struct Run {
     cancelled: bool,
     finished: Option<Outcome>,
     touched: Vec<TaskIx>,
+    saga: saga::Undo,
 }
 
 /// What is known of one task; looked at together, so it lies together.
@@ -136,6 +138,7 @@ impl Run {
             cancelled: false,
             finished: None,
             touched: Vec::new(),
+            saga: saga::Undo::new(&graph),
             graph,
         }
     }
@@ -172,20 +175,34 @@ impl Run {
                 if self.cancelled || self.finished.is_some() || !self.is_startable(task) {
                     return Err(Refusal::NotNow);
                 }
-                events.push(Event::AttemptStarted { task, attempt: Attempt(self.cells[task.index()].attempts + 1) });
+                let attempt = Attempt(self.cells[task.index()].attempts + 1);
+                events.push(match self.phase(task).is_owed_undoing() {
+                    true => Event::CompensationStarted { task, attempt },
+                    false => Event::AttemptStarted { task, attempt },
+                });
             }
             Input::Succeeded { task, attempt } => {
                 self.expect_live(task, attempt)?;
-                events.push(Event::AttemptSucceeded { task, attempt });
+                events.push(match self.is_undoing(task) {
+                    true => Event::CompensationSucceeded { task, attempt },
+                    false => Event::AttemptSucceeded { task, attempt },
+                });
             }
             Input::Failed { task, attempt, class, noise, lasting } => {
                 self.expect_live(task, attempt)?;
                 let retry_at = self.retry_at(task, class, now, noise).filter(|_| !lasting);
-                events.push(Event::AttemptFailed { task, attempt, class, retry_at });
+                events.push(match self.is_undoing(task) {
+                    true => Event::CompensationFailed { task, attempt, class, retry_at },
+                    false => Event::AttemptFailed { task, attempt, class, retry_at },
+                });
             }
             Input::Lost { task, attempt } => {
                 self.expect_live(task, attempt)?;
-                events.push(self.fate(task, attempt));
+                events.push(if self.is_undoing(task) {
+                    self.undo_fate(task, attempt)
+                } else {
+                    self.fate(task, attempt)
+                });
             }
             Input::Retry { task } => {
                 self.expect_retriable(task).ok_or(Refusal::NotNow)?;
@@ -219,25 +236,33 @@ impl Run {
 
     fn expect_live(&self, task: TaskIx, attempt: Attempt) -> Result<(), Refusal> {
         match self.cells[task.index()].state {
-            TaskState::Running { attempt: live } if live == attempt => Ok(()),
+            TaskState::Running { attempt: live } | TaskState::Undoing { attempt: live } if live == attempt => Ok(()),
             _ => Err(Refusal::Stale),
         }
     }
 
     /// A task cannot be tried again before what failed above it: it would run without its inputs.
     fn expect_retriable(&self, task: TaskIx) -> Option<()> {
-        let step = next(self.phase(task), Step::Retry).filter(|_| self.blame(task).is_none());
-        step.filter(|_| !self.is_ending()).map(|_| ())
+        if self.is_ending() {
+            return None;
+        }
+        if self.phase(task) == Phase::NotUndone || self.is_broken(self.graph.scope(task)) {
+            return self.expect_scope_retriable(task);
+        }
+        next(self.phase(task), Step::Retry).filter(|_| self.blame(task).is_none()).map(|_| ())
     }
 
     fn expect_skippable(&self, task: TaskIx) -> Option<()> {
-        next(self.phase(task), Step::Skip).filter(|_| !self.is_ending()).map(|_| ())
+        // Of a saga that is undone nothing is left to go on without; what could not be undone may be seen to by hand.
+        let step = if self.is_broken(self.graph.scope(task)) { Step::AcceptUndone } else { Step::Skip };
+        next(self.phase(task), step).filter(|_| !self.is_ending()).map(|_| ())
     }
 
     /// Money cannot run out of a run that has nothing left to do, nor while what runs may still bring its result.
     fn expect_exhaustible(&self) -> Option<()> {
         let open = self.finished.is_none() && !self.cancelled && self.unsettled() > 0;
-        (open && self.live() == 0).then_some(())
+        // Undoing needs no money.
+        (open && self.live() == 0 && self.owed_undoing() == 0).then_some(())
     }
 
     /// Another budget is for a run that has not ended, or ended for want of one.
@@ -253,10 +278,12 @@ impl Run {
 
     /// When a failure of that class is tried again, if it is.
     fn retry_at(&self, task: TaskIx, class: FailureClass, now: Time, noise: u32) -> Option<Time> {
-        let policy = self.graph.retry(task);
+        let undoing = self.is_undoing(task);
+        let policy = if undoing { self.graph.undo_retry(task) } else { self.graph.retry(task) };
         let next = policy.next(self.failures(task))?;
         // An attempt of unknown fate is not repeated silently, whatever the policy says.
         let wanted = !self.cancelled
+            && (undoing || !self.is_broken(self.graph.scope(task)))
             && class != FailureClass::Lost
             && class.retryable()
             && policy.classes & (1 << class as u8) != 0;
@@ -266,13 +293,18 @@ impl Run {
     /// What becomes of an attempt whose engine died: effect-free ones run again, others as the task says.
     fn fate(&self, task: TaskIx, attempt: Attempt) -> Event {
         let doubt = if self.graph.side_effects(task) { self.graph.on_doubt(task) } else { OnDoubt::Rerun };
-        if self.cancelled {
+        let undone = doubt == OnDoubt::Compensate && self.graph.can_undo(task);
+        if self.cancelled || self.is_broken(self.graph.scope(task)) && !undone {
             return Event::AttemptFailed { task, attempt, class: FailureClass::Cancelled, retry_at: None };
         }
         match doubt {
             OnDoubt::Rerun => Event::AttemptAbandoned { task, attempt },
             OnDoubt::Ask => Event::AttemptDoubted { task, attempt },
             OnDoubt::Fail => Event::AttemptFailed { task, attempt, class: FailureClass::Lost, retry_at: None },
+            OnDoubt::Compensate if undone => {
+                Event::AttemptFailed { task, attempt, class: FailureClass::Lost, retry_at: None }
+            }
+            OnDoubt::Compensate => Event::AttemptDoubted { task, attempt },
         }
     }
 
@@ -285,6 +317,7 @@ impl Run {
         if self.fold(event).is_none() {
             return Err(Illegal { event, state: task.map(|t| self.cells[t.index()].state) });
         }
+        self.keep_sagas();
         Ok(())
     }
 
@@ -307,6 +340,7 @@ impl Run {
             Event::AttemptSucceeded { task, attempt } => {
                 self.expect_live(task, attempt).ok()?;
                 self.set(task, Step::Succeed, TaskState::Completed { attempt })?;
+                self.completed(task);
                 self.settle(task);
             }
             Event::AttemptFailed { task, attempt, class, retry_at } => {
@@ -326,6 +360,10 @@ impl Run {
                 let was_settled = self.phase(task).settled();
                 self.expect_retriable(task)?;
                 self.reopen();
+                if self.phase(task) == Phase::NotUndone || self.is_broken(self.graph.scope(task)) {
+                    return self.scope_retried(task);
+                }
+                self.begin_anew(task);
                 self.cells[task.index()].failures = 0;
                 self.set(task, Step::Retry, TaskState::Pending)?;
                 if was_settled {
@@ -337,6 +375,9 @@ impl Run {
                 let was_settled = self.phase(task).settled();
                 self.expect_skippable(task)?;
                 self.reopen();
+                if let TaskState::NotUndone { attempt, .. } = self.state(task) {
+                    return self.set(task, Step::AcceptUndone, TaskState::Compensated { attempt });
+                }
                 self.set(task, Step::Skip, TaskState::Skipped)?;
                 if was_settled {
                     self.unblock_behind(task);
@@ -348,14 +389,21 @@ impl Run {
             Event::TaskAdopted { task, attempt } => {
                 self.set(task, Step::Adopt, TaskState::Completed { attempt })?;
                 self.cells[task.index()].attempts = attempt.0;
+                self.completed(task);
                 self.settle(task);
             }
+            Event::CompensationStarted { .. }
+            | Event::CompensationSucceeded { .. }
+            | Event::CompensationFailed { .. }
+            | Event::CompensationAbandoned { .. } => self.fold_undoing(event)?,
             Event::RunCancelled => {
                 self.cancelled = true;
                 for i in 0..self.cells.len() as u32 {
                     let phase = self.phase(TaskIx(i));
                     if !phase.settled() && phase != Phase::Running {
                         self.set(TaskIx(i), Step::Cancel, TaskState::Cancelled)?;
+                    } else if phase.is_owed_undoing() && phase != Phase::Undoing {
+                        self.give_up_undoing(TaskIx(i), FailureClass::Cancelled)?;
                     }
                 }
                 self.recount_unmet();
@@ -381,6 +429,15 @@ impl Run {
     fn failed(&mut self, task: TaskIx, attempt: Attempt, class: FailureClass, retry_at: Option<Time>) -> Option<()> {
         match retry_at {
             _ if self.cancelled => {
+                self.set(task, Step::Cancel, TaskState::Cancelled)?;
+                self.settle(task);
+            }
+            None if self.is_undone_unfinished(task, class) => {
+                self.condemn(task, attempt)?;
+                self.settle(task);
+            }
+            // It was stopped since its saga failed.
+            None if class == FailureClass::Cancelled && self.is_broken(self.graph.scope(task)) => {
                 self.set(task, Step::Cancel, TaskState::Cancelled)?;
                 self.settle(task);
             }
@@ -416,10 +473,10 @@ impl Run {
         }
         let pool = usize::from(self.graph.pool(task).0);
         match from {
-            Phase::Ready | Phase::Retrying => {
+            Phase::Ready | Phase::Retrying | Phase::ToUndo | Phase::UndoRetrying => {
                 self.ready[pool].remove(self.graph.rank(task));
             }
-            Phase::Running => {
+            Phase::Running | Phase::Undoing => {
                 self.live.remove(task.0);
                 self.live_in[pool] -= 1;
             }
@@ -430,7 +487,7 @@ impl Run {
             Phase::Ready => {
                 self.ready[pool].insert(self.graph.rank(task));
             }
-            Phase::Running => {
+            Phase::Running | Phase::Undoing => {
                 self.live.insert(task.0);
                 self.live_in[pool] += 1;
             }
@@ -439,6 +496,7 @@ impl Run {
         }
         self.cells[i].state = to;
         self.touched.push(task);
+        self.notice(task, phase);
         if self.graph.in_waves() && from.settled() != phase.settled() {
             self.count_in_wave(task, phase.settled());
         }
@@ -578,7 +636,9 @@ impl Run {
     /// A person's word after the end: the run goes on.
     fn reopen(&mut self) {
         self.finished = None;
-        self.cancelled = false;
+        if core::mem::take(&mut self.cancelled) {
+            self.look_at_broken_scopes();
+        }
     }
 
     fn release_due(&mut self, now: Time) {
@@ -624,9 +684,9 @@ impl Run {
         self.tally[phase as usize]
     }
 
-    /// Tasks that have not settled.
+    /// Tasks that have not settled, or have and are to be undone.
     pub fn unsettled(&self) -> u32 {
-        self.unsettled
+        self.unsettled + self.owed_undoing()
     }
 
     /// True once the run began.
@@ -667,7 +727,7 @@ impl Run {
 
     /// Live attempts.
     pub fn live(&self) -> u32 {
-        self.count(Phase::Running)
+        self.count(Phase::Running) + self.count(Phase::Undoing)
     }
 
     /// When the next retry is due.
@@ -689,8 +749,9 @@ impl Run {
     /// What is owed for one task.
     pub fn owed(&self, task: TaskIx) -> Option<Command> {
         match self.cells[task.index()].state {
-            TaskState::Running { attempt } if self.cancelled => Some(Command::Stop { task, attempt }),
-            TaskState::Running { attempt } => Some(Command::Run { task, attempt }),
+            TaskState::Running { attempt } if self.is_to_stop(task) => Some(Command::Stop { task, attempt }),
+            TaskState::Undoing { attempt } if self.cancelled => Some(Command::Stop { task, attempt }),
+            TaskState::Running { attempt } | TaskState::Undoing { attempt } => Some(Command::Run { task, attempt }),
             _ => None,
         }
     }
@@ -702,8 +763,10 @@ impl Run {
 
     /// How the run stands: a pure function of the states.
     pub fn outcome(&self) -> Outcome {
-        let failing = self.failed_required + self.count(Phase::Blocked) + self.count(Phase::Cancelled);
-        let going = self.count(Phase::Ready) + self.count(Phase::Running) + self.count(Phase::Retrying);
+        let undone = self.count(Phase::Compensated) + self.count(Phase::NotUndone);
+        let failing = self.failed_required + self.count(Phase::Blocked) + self.count(Phase::Cancelled) + undone;
+        let going = self.count(Phase::Ready) + self.live() + self.count(Phase::Retrying);
+        let going = going + self.owed_undoing();
         if self.unsettled() > 0 {
             if going == 0 && self.count(Phase::Waiting) > 0 { Outcome::Waiting } else { Outcome::Running }
         } else if self.cancelled {
@@ -720,39 +783,6 @@ impl Run {
 
 impl TaskState {
     fn is_retrying_at(&self, due: Time) -> bool {
-        matches!(self, TaskState::Retrying { at, .. } if *at == due)
-    }
-}
-
-impl Input {
-    /// The task it concerns.
-    fn task(&self) -> Option<TaskIx> {
-        match *self {
-            Input::Begin | Input::Tick | Input::Cancel | Input::Exhaust | Input::Reopen => None,
-            Input::Admit { task }
-            | Input::Succeeded { task, .. }
-            | Input::Failed { task, .. }
-            | Input::Lost { task, .. }
-            | Input::Retry { task }
-            | Input::Skip { task }
-            | Input::Adopt { task, .. } => Some(task),
-        }
-    }
-}
-
-impl Event {
-    /// The task it concerns.
-    pub fn task(&self) -> Option<TaskIx> {
-        match *self {
-            Event::RunStarted | Event::RunCancelled | Event::RunFinished { .. } | Event::RunReopened => None,
-            Event::AttemptStarted { task, .. }
-            | Event::AttemptSucceeded { task, .. }
-            | Event::AttemptFailed { task, .. }
-            | Event::AttemptAbandoned { task, .. }
-            | Event::AttemptDoubted { task, .. }
-            | Event::TaskRetried { task }
-            | Event::TaskSkipped { task }
-            | Event::TaskAdopted { task, .. } => Some(task),
-        }
+        matches!(self, TaskState::Retrying { at, .. } | TaskState::UndoRetrying { at, .. } if *at == due)
     }
 }

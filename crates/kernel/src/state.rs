@@ -27,8 +27,18 @@ pub enum TaskState {
     Blocked { by: TaskIx },
     /// A person went on without it.
     Skipped,
-    /// The run was ended before it was done.
+    /// The run was ended, or its saga failed, before it was done.
     Cancelled,
+    /// What it did has to be undone; its turn comes when what was done after it is undone.
+    ToUndo { attempt: Attempt },
+    /// An attempt of its compensation may exist.
+    Undoing { attempt: Attempt },
+    /// The compensation failed; the next attempt may start at `at`.
+    UndoRetrying { attempt: Attempt, at: Time },
+    /// What it did was undone.
+    Compensated { attempt: Attempt },
+    /// What it did could not be undone and stands.
+    NotUndone { attempt: Attempt, class: FailureClass },
 }
 
 /// What a waiting task waits for.
@@ -54,6 +64,11 @@ pub enum Phase {
     Blocked,
     Skipped,
     Cancelled,
+    ToUndo,
+    Undoing,
+    UndoRetrying,
+    Compensated,
+    NotUndone,
 }
 
 /// What can happen to a task.
@@ -74,11 +89,19 @@ pub enum Step {
     Skip,
     Cancel,
     Adopt,
+    Condemn,
+    StartUndo,
+    Undo,
+    FailUndoForNow,
+    AbandonUndo,
+    GiveUpUndo,
+    RetryUndo,
+    AcceptUndone,
 }
 
 impl Phase {
     /// Number of phases.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 16;
 
     /// All phases.
     pub const ALL: [Phase; Phase::COUNT] = [
@@ -93,23 +116,41 @@ impl Phase {
         Phase::Blocked,
         Phase::Skipped,
         Phase::Cancelled,
+        Phase::ToUndo,
+        Phase::Undoing,
+        Phase::UndoRetrying,
+        Phase::Compensated,
+        Phase::NotUndone,
     ];
 
-    /// Nothing more happens to the task unless a person asks for it.
+    /// Nothing more happens to the task unless its saga fails or a person asks for it. Its dependents need not wait for
+    /// it any longer: what is being undone has settled for them.
     pub fn settled(self) -> bool {
         use Phase::*;
-        matches!(self, Completed | Failed | FailedSafe | Blocked | Skipped | Cancelled)
+        self.is_owed_undoing()
+            || matches!(self, Completed | Failed | FailedSafe | Blocked | Skipped | Cancelled | Compensated | NotUndone)
     }
 
     /// Settled, and hard dependents cannot run.
     pub fn blocking(self) -> bool {
-        matches!(self, Phase::Failed | Phase::Blocked | Phase::Cancelled)
+        use Phase::*;
+        self.is_owed_undoing() || matches!(self, Failed | Blocked | Cancelled | Compensated | NotUndone)
+    }
+
+    /// Its compensation has still to be done: the run cannot end before.
+    pub fn is_owed_undoing(self) -> bool {
+        matches!(self, Phase::ToUndo | Phase::Undoing | Phase::UndoRetrying)
+    }
+
+    /// An attempt may exist.
+    pub fn is_live(self) -> bool {
+        matches!(self, Phase::Running | Phase::Undoing)
     }
 }
 
 impl Step {
     /// All steps.
-    pub const ALL: [Step; 14] = [
+    pub const ALL: [Step; 22] = [
         Step::Release,
         Step::Start,
         Step::Succeed,
@@ -124,6 +165,14 @@ impl Step {
         Step::Skip,
         Step::Cancel,
         Step::Adopt,
+        Step::Condemn,
+        Step::StartUndo,
+        Step::Undo,
+        Step::FailUndoForNow,
+        Step::AbandonUndo,
+        Step::GiveUpUndo,
+        Step::RetryUndo,
+        Step::AcceptUndone,
     ];
 }
 
@@ -137,7 +186,7 @@ pub fn next(from: Phase, step: Step) -> Option<Phase> {
         (Running, Succeed) => Completed,
         // A failure that will be tried again, and the two that will not.
         (Running, FailForNow) => Retrying,
-        (Running, Step::Fail) => Failed,
+        (Running | Undoing, Step::Fail) => Failed,
         (Running, FailSafely) => FailedSafe,
         // Unknown fate after a crash: back to the queue, or a person must say.
         (Running, Abandon) => Ready,
@@ -148,11 +197,24 @@ pub fn next(from: Phase, step: Step) -> Option<Phase> {
         (Blocked, Unblock) => Pending,
         // A person's words. A completed task is never run again, and one that is tried again waits for its
         // dependencies and its wave like any other.
-        (Failed | FailedSafe | Cancelled | Waiting, Retry) => Pending,
+        (Failed | FailedSafe | Cancelled | Waiting | Compensated, Retry) => Pending,
         (Failed | Waiting | Blocked | Pending | Ready | Retrying, Skip) => Skipped,
         (Pending | Ready | Running | Retrying | Waiting | Blocked, Cancel) => Cancelled,
+        // It never completed, and undoing it in doubt is given up.
+        (ToUndo | Undoing | UndoRetrying, Cancel) => Cancelled,
         // A changed workflow takes over what was completed under the old one.
         (Pending | Ready, Adopt) => Completed,
+        // Its saga failed, or its fate is unknown and it says that it can be undone all the same. A compensation in
+        // doubt is repeated: it is declared to be repeatable by being one.
+        (Completed | Running, Condemn) => ToUndo,
+        (ToUndo | UndoRetrying, StartUndo) => Undoing,
+        (Undoing, Undo) => Compensated,
+        (Undoing, FailUndoForNow) => UndoRetrying,
+        (Undoing, AbandonUndo) => ToUndo,
+        (ToUndo | Undoing | UndoRetrying, GiveUpUndo) => NotUndone,
+        // A person has the compensation tried again, or says that it was undone by hand.
+        (NotUndone, RetryUndo) => ToUndo,
+        (NotUndone, AcceptUndone) => Compensated,
         _ => return None,
     })
 }
@@ -172,17 +234,23 @@ impl TaskState {
             TaskState::Blocked { .. } => Phase::Blocked,
             TaskState::Skipped => Phase::Skipped,
             TaskState::Cancelled => Phase::Cancelled,
+            TaskState::ToUndo { .. } => Phase::ToUndo,
+            TaskState::Undoing { .. } => Phase::Undoing,
+            TaskState::UndoRetrying { .. } => Phase::UndoRetrying,
+            TaskState::Compensated { .. } => Phase::Compensated,
+            TaskState::NotUndone { .. } => Phase::NotUndone,
         }
     }
 
-    /// The contract's word: a ready task is still `pending` to people.
+    /// The contract's word: a ready task is still `pending` to people, and one whose effect stands `completed`.
     pub fn name(&self) -> &'static str {
         match self {
             TaskState::Pending | TaskState::Ready => "pending",
-            TaskState::Running { .. } => "running",
-            TaskState::Retrying { .. } => "retrying",
+            TaskState::Running { .. } | TaskState::Undoing { .. } => "running",
+            TaskState::Retrying { .. } | TaskState::UndoRetrying { .. } => "retrying",
             TaskState::Waiting { .. } => "waiting",
-            TaskState::Completed { .. } => "completed",
+            TaskState::Completed { .. } | TaskState::ToUndo { .. } | TaskState::NotUndone { .. } => "completed",
+            TaskState::Compensated { .. } => "compensated",
             TaskState::Failed { .. } => "failed",
             TaskState::FailedSafe { .. } => "failed_safe",
             TaskState::Blocked { .. } => "blocked",

@@ -34,13 +34,26 @@ fn graph(rng: &mut Rng) -> Arc<Graph> {
             pool: Pool(rng.below(3) as u8),
             safe_to_fail: rng.below(4) == 0,
             side_effects: rng.below(2) == 0,
-            on_doubt: [OnDoubt::Ask, OnDoubt::Rerun, OnDoubt::Fail][rng.below(3) as usize],
+            on_doubt: [OnDoubt::Ask, OnDoubt::Rerun, OnDoubt::Fail, OnDoubt::Compensate][rng.below(4) as usize],
             retry: if rng.below(2) == 0 { retried } else { never },
         });
         for j in 0..i {
             if rng.below(6) == 0 {
                 b.edge(TaskIx(j), TaskIx(i), if rng.below(3) == 0 { Strength::Soft } else { Strength::Hard });
             }
+        }
+    }
+    // No scope at all, some, or one of all tasks.
+    let scopes = [0, 0, 1, 3, 99][rng.below(5) as usize];
+    for i in (0..n).map(TaskIx) {
+        match scopes {
+            0 => {}
+            99 => b.scope(i, 1),
+            _ if rng.below(4) > 0 => b.scope(i, 1 + rng.below(scopes.min(u64::from(n))) as u32),
+            _ => {}
+        }
+        if scopes > 0 && rng.below(3) > 0 {
+            b.undo(i, if rng.below(2) == 0 { retried } else { never });
         }
     }
     Arc::new(b.build().unwrap())
@@ -138,10 +151,21 @@ fn the_table_settles_everything_and_repeats_nothing_completed() {
         for step in Step::ALL {
             let to = next(from, step);
             if from == Phase::Completed || from == Phase::Skipped {
-                assert_eq!(to, None, "{from:?} is final");
+                let undone = (from == Phase::Completed && step == Step::Condemn).then_some(Phase::ToUndo);
+                assert_eq!(to, undone, "{from:?} is final");
             }
             if step == Step::Start && to.is_some() {
                 assert!(matches!(from, Phase::Ready | Phase::Retrying));
+            }
+            if from.is_owed_undoing() {
+                assert!(
+                    to.is_none_or(|to| to.settled()),
+                    "{from:?} {step:?}: what is undone settles before it runs again"
+                );
+                continue;
+            }
+            if from == Phase::Completed || from == Phase::NotUndone {
+                continue;
             }
             if from.settled() && to.is_some() {
                 assert!(matches!(step, Step::Retry | Step::Skip | Step::Unblock | Step::Cancel), "{from:?} {step:?}");

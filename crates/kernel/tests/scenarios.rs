@@ -5,6 +5,7 @@
 //! ```text
 //! waves
 //! task b after a, ~c  retry=2 delay=1000 on=exit,signal safe effects doubt=ask prio=1 weight=5 pool=1
+//! task d saga=1 undo          `undo=2` allows its compensation two retries
 //! 10 fail b exit          also: begin, admit, succeed, lost, retry, skip, adopt, cancel, tick, exhaust, reopen; `b.2` names an attempt
 //! ```
 
@@ -35,7 +36,14 @@ fn number<T: std::str::FromStr>(text: &str) -> T {
     text.parse().unwrap_or_else(|_| panic!("`{text}` is no number"))
 }
 
-fn set_option(spec: &mut TaskSpec, retry: &mut RetryPolicy, word: &str) {
+/// What a task says of its saga: the scope, and how often its compensation is retried where it has one.
+#[derive(Default)]
+struct SagaWords {
+    scope: u32,
+    undo: Option<u16>,
+}
+
+fn set_option(spec: &mut TaskSpec, retry: &mut RetryPolicy, saga: &mut SagaWords, word: &str) {
     match word.split_once('=').unwrap_or((word, "")) {
         ("safe", _) => spec.safe_to_fail = true,
         ("effects", _) => spec.side_effects = true,
@@ -52,6 +60,10 @@ fn set_option(spec: &mut TaskSpec, retry: &mut RetryPolicy, word: &str) {
         ("doubt", "ask") => spec.on_doubt = OnDoubt::Ask,
         ("doubt", "rerun") => spec.on_doubt = OnDoubt::Rerun,
         ("doubt", "fail") => spec.on_doubt = OnDoubt::Fail,
+        ("doubt", "compensate") => spec.on_doubt = OnDoubt::Compensate,
+        ("saga", value) => saga.scope = number(value),
+        ("undo", "") => saga.undo = Some(0),
+        ("undo", value) => saga.undo = Some(number(value)),
         _ => panic!("unknown option `{word}`"),
     }
 }
@@ -80,22 +92,29 @@ fn read_graph(text: &str) -> (Vec<String>, Graph) {
             retry: 0,
         };
         let mut retry = RetryPolicy { classes: RetryPolicy::every_class(), ..RetryPolicy::NONE };
-        let mut after = false;
+        let (mut after, mut saga) = (false, SagaWords::default());
         for word in words {
             if word == "after" {
                 after = true;
-            } else if after && !word.contains('=') && !["safe", "effects"].contains(&word) {
+            } else if after && !word.contains('=') && !["safe", "effects", "undo"].contains(&word) {
                 let name = word.trim_end_matches(',');
                 match name.strip_prefix('~') {
                     Some(name) => edges.push((index(name), own, Strength::Soft)),
                     None => edges.push((index(name), own, Strength::Hard)),
                 }
             } else {
-                set_option(&mut spec, &mut retry, word);
+                set_option(&mut spec, &mut retry, &mut saga, word);
             }
         }
         spec.retry = builder.policy(retry);
         builder.task(spec);
+        if saga.scope > 0 {
+            builder.scope(own, saga.scope);
+        }
+        if let Some(max) = saga.undo {
+            let policy = builder.policy(RetryPolicy { max, ..retry });
+            builder.undo(own, policy);
+        }
     }
     edges.into_iter().for_each(|(from, to, strength)| builder.edge(from, to, strength));
     (names, builder.build().expect("a graph"))
@@ -159,6 +178,15 @@ impl Teller {
             Event::TaskRetried { task } => format!("{} retried", self.name(task)),
             Event::TaskSkipped { task } => format!("{} skipped", self.name(task)),
             Event::TaskAdopted { task, attempt } => format!("{} adopted", of(task, attempt)),
+            Event::CompensationStarted { task, attempt } => format!("{} undoing", of(task, attempt)),
+            Event::CompensationSucceeded { task, attempt } => format!("{} undone", of(task, attempt)),
+            Event::CompensationFailed { task, attempt, class, retry_at: None } => {
+                format!("{} not undone: {}", of(task, attempt), class.name())
+            }
+            Event::CompensationFailed { task, attempt, class, retry_at: Some(Time(at)) } => {
+                format!("{} not undone: {}, again at {at}", of(task, attempt), class.name())
+            }
+            Event::CompensationAbandoned { task, attempt } => format!("{} abandoned half undone", of(task, attempt)),
             Event::RunCancelled => "run cancelled".into(),
             Event::RunReopened => "run reopened".into(),
             Event::RunFinished { outcome } => format!("run finished: {}", outcome.name()),
@@ -171,6 +199,10 @@ impl Teller {
             TaskState::Blocked { by } => format!(" by {}", self.name(by)),
             TaskState::Failed { class, .. } | TaskState::FailedSafe { class, .. } => format!(": {}", class.name()),
             TaskState::Retrying { at, .. } => format!(" at {}", at.0),
+            TaskState::ToUndo { .. } => return format!("{} to be undone", self.name(task)),
+            TaskState::Undoing { .. } => return format!("{} being undone", self.name(task)),
+            TaskState::UndoRetrying { at, .. } => return format!("{} being undone again at {}", self.name(task), at.0),
+            TaskState::NotUndone { class, .. } => return format!("{} not undone: {}", self.name(task), class.name()),
             TaskState::Waiting { cause: Cause::Doubt, .. } => " in doubt".into(),
             _ => String::new(),
         };

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::workflow::{AgentContext, Task, TaskKind, Workflow};
+use crate::workflow::{AgentContext, Compensation, Task, TaskKind, Workflow};
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +80,7 @@ fn workflow_keys(old: &Workflow, new: &Workflow) -> Vec<&'static str> {
         ("limits", old.max_parallelism != new.max_parallelism || old.budget != new.budget),
         ("mcp_servers", old.mcp_servers != new.mcp_servers),
         ("permissions", old.permissions != new.permissions),
+        ("on_failure", old.on_failure != new.on_failure),
         // References hold indexes, which only compare while the tasks are the same.
         ("outputs", ids(old) == ids(new) && outputs(old) != outputs(new)),
     ];
@@ -109,6 +110,9 @@ fn task_keys(old_workflow: &Workflow, old: &Task, new_workflow: &Workflow, new: 
         ("on_doubt", old.on_doubt != new.on_doubt),
         ("executor", old.executor != new.executor),
         ("isolation", old.isolation != new.isolation),
+        ("saga", old.saga != new.saga),
+        ("writes", old.writes != new.writes),
+        ("compensate", undoing(old_workflow, old) != undoing(new_workflow, new)),
         // What the workflow grants otherwise is told of the workflow, not of every task again.
         ("permissions", old.permissions != new.permissions && old_workflow.permissions == new_workflow.permissions),
     ];
@@ -118,6 +122,17 @@ fn task_keys(old_workflow: &Workflow, old: &Task, new_workflow: &Workflow, new: 
         keys.extend(before.iter().zip(&after).filter(|(a, b)| a != b).map(|((key, _), _)| *key));
     }
     keys
+}
+
+/// What is written under `compensate`, comparable between workflows.
+fn undoing(workflow: &Workflow, task: &Task) -> Option<String> {
+    Some(match task.compensate.as_ref()? {
+        Compensation::Restore => "restore".to_owned(),
+        Compensation::Task(task) => {
+            let env: Vec<_> = task.env.iter().map(|(name, value)| (name, value.written())).collect();
+            format!("{:?}", (task.kind_name(), body(workflow, &task.kind), task.timeout, &task.retry, env))
+        }
+    })
 }
 
 /// The keys of a kind with what was written under them, comparable between workflows.

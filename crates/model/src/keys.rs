@@ -98,6 +98,8 @@ pub(crate) const TASK: &[&str] = &[
     "status",
     "level",
 ];
+/// `compensate:` beside the keys of its kind.
+pub(crate) const COMPENSATION: &[&str] = &["retry", "timeout", "env"];
 /// Agent tasks.
 pub(crate) const AGENT: &[&str] = &["prompt", "agent", "model", "skills", "context", "inputs"];
 /// Tool tasks.

@@ -10,7 +10,7 @@ use crate::catalog::Settings;
 use crate::critical::{CriticalPath, by_level, critical_path};
 use crate::diagnostic::Diagnostic;
 use crate::permissions::Grant;
-use crate::workflow::{ExecutionMode, Isolation, Strength, Task, TaskIndex, TaskKind, Workflow};
+use crate::workflow::{Compensation, ExecutionMode, Isolation, Strength, Task, TaskIndex, TaskKind, Workflow};
 
 /// What earlier runs tell of a task.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -81,6 +81,12 @@ pub struct PlannedTask<'w> {
     /// Names of the secrets that it gets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<&'w str>,
+    /// Its saga.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saga: Option<&'w str>,
+    /// What undoes it: `restore`, or the kind of task that does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compensate: Option<&'static str>,
 }
 
 /// A dependency in the plan document.
@@ -206,6 +212,11 @@ fn planned<'w>(
         critical: path.slack[n] == 0,
         permissions: Some(task.permissions.usable()).filter(|grant| **grant != Grant::default()),
         secrets: task.secrets(),
+        saga: task.saga.as_deref(),
+        compensate: task.compensate.as_ref().map(|compensation| match compensation {
+            Compensation::Restore => "restore",
+            Compensation::Task(task) => task.kind_name(),
+        }),
     }
 }
 

@@ -2,6 +2,7 @@
 //! does not know files; whoever calls it brings texts.
 
 mod code;
+mod compensation;
 mod conversations;
 mod edges;
 mod fields;
@@ -151,6 +152,7 @@ impl<'c> Reading<'c, '_> {
         self.edges(root, &names, &mut drafts);
         let levels = self.graph(&mut drafts);
         self.conversations(&drafts, &mut tasks);
+        self.sagas(&header, &drafts, &tasks);
         let outputs = self.outputs(root, &names);
         let invariants = invariants::read(root, &names, self);
         if self.sink.errors() > 0 || tasks.iter().any(Option::is_none) {
@@ -414,6 +416,7 @@ fn assemble(
         tasks,
         outputs,
         invariants: Vec::new(),
+        on_failure: header.on_failure,
     }
 }
 

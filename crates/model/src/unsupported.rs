@@ -21,11 +21,8 @@ const KEYS: &[(Place, &str)] = &[
     (Task, "max_parallel"),
     (Resources, "slots"),
     (Task, "pool"),
-    (Task, "writes"),
     (Task, "singleton"),
     (Task, "fallback"),
-    (Task, "compensate"),
-    (Task, "saga"),
     (Task, "approval"),
     (Task, "speculate"),
     (Task, "on_soft_failure"),
@@ -38,11 +35,9 @@ const KEYS: &[(Place, &str)] = &[
 
 /// Values that are refused where others are accepted.
 const VALUES: &[(Place, &str, &str)] = &[
-    (Workflow, "on_failure", "compensate"),
     (Workflow, "optimization_mode", "aggressive"),
     (Task, "on_exhausted", "human"),
     (Task, "on_exhausted", "replace"),
-    (Task, "on_doubt", "compensate"),
 ];
 
 /// Tells when the key cannot be used yet; true when it was told.

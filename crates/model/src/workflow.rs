@@ -2,6 +2,8 @@
 //! how tasks are executed, or what time it is. Everything here has passed validation: an index is in range,
 //! a graph is acyclic, a reference names an ancestor.
 
+mod saga;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use crate::mcp_server::{AgentTool, McpServer};
 use crate::money::Money;
 use crate::permissions::{Permissions, ToolRule};
 use crate::template::Template;
+
+pub use saga::{Compensation, OnFailure};
 
 /// Position of a task in [`Workflow::tasks`] (file order).
 pub type TaskIndex = u32;
@@ -48,6 +52,8 @@ pub struct Workflow {
     pub outputs: Option<Vec<(String, Template)>>,
     /// `invariants:`; what simulations check.
     pub invariants: Vec<Invariant>,
+    /// `on_failure:`.
+    pub on_failure: OnFailure,
 }
 
 /// One parameter of `inputs:`.
@@ -158,6 +164,12 @@ pub struct Task {
     pub resources: Resources,
     /// Hex digest of this task's own definition.
     pub hash: String,
+    /// `saga:`: what its members did is undone when one of them fails.
+    pub saga: Option<String>,
+    /// `writes:`: files that it will write; relative ones start from its working folder.
+    pub writes: Vec<String>,
+    /// `compensate:`: what undoes it.
+    pub compensate: Option<Compensation>,
     /// Where it stands in the file (1-based line and column of its first key).
     pub line: u32,
     /// See `line`.
@@ -334,6 +346,7 @@ pub enum OnDoubt {
     Rerun,
     Ask,
     Fail,
+    Compensate,
 }
 
 /// `limits.budget`: what a run may spend; `None` is no limit.
@@ -403,9 +416,13 @@ pub struct Resources {
 }
 
 impl Task {
-    /// The names of the secrets in its `env:`, each once.
+    /// The names of the secrets in its `env:` and in that of what undoes it, each once.
     pub fn secrets(&self) -> Vec<&str> {
-        crate::template::secret_names(self.env.iter().map(|(_, value)| value))
+        let undoing = match &self.compensate {
+            Some(Compensation::Task(task)) => &task.env[..],
+            _ => &[],
+        };
+        crate::template::secret_names(self.env.iter().chain(undoing).map(|(_, value)| value))
     }
 
     /// `agent`, `tool`, `code` or `shell`.

@@ -78,6 +78,19 @@ pub(crate) fn act(luck: &Luck, index: u32, task: &Task, turn: u32) -> Act {
     act
 }
 
+/// The script of an attempt to undo a task.
+pub(crate) fn undo(luck: &Luck, index: u32, task: &Task, turn: u32) -> Act {
+    let place = Place::Turn(index, turn);
+    let mut chance = luck.at(place, 0);
+    let (takes_ms, stop_takes_ms) = (100 + chance.below(2000), chance.below(50));
+    let mut act = Act { deed: Deed::Succeed, takes_ms, stop_takes_ms, denied: false };
+    if luck.strikes(Kind::Failures, place).is_some() {
+        act.deed = Deed::Fail { class: FailureClass::Exit, done: false };
+        luck.tell(Kind::Failures, place, || format!("undoing {} fails (exit)", task.id));
+    }
+    act
+}
+
 /// What the task's executors can fail with.
 fn classes(task: &Task) -> &'static [FailureClass] {
     use FailureClass::{Auth, Exit, Idle, Logic, Oom, Output, Schema, Signal, Start, Tool, TurnLimit};

@@ -23,6 +23,9 @@ use crate::world::World;
 /// Waits in a row in which no time passes, before the engine is said to turn in circles.
 const MOST_IDLE_WAITS: u32 = 50_000;
 
+/// Turns in which a task is undone are numbered from here on, apart from its own.
+const UNDOING: u32 = 1 << 20;
+
 /// See the module.
 pub(crate) struct Stage<'w, 's> {
     world: &'w World<'s>,
@@ -38,6 +41,8 @@ struct Alive {
     epoch: u32,
     turn: u32,
     act: Act,
+    /// It undoes what the task did.
+    undoes: bool,
     stopped: Option<StopCause>,
 }
 
@@ -62,7 +67,7 @@ impl<'w, 's> Stage<'w, 's> {
     pub(crate) fn perish(mut self) {
         for (AttemptKey { task, .. }, alive) in std::mem::take(&mut self.live) {
             let mut chance = self.world.luck.at(Place::Turn(task.0, alive.turn), 7);
-            if alive.stopped.is_none() && alive.act.deed == Deed::Succeed && chance.one_in(3) {
+            if alive.stopped.is_none() && !alive.undoes && alive.act.deed == Deed::Succeed && chance.one_in(3) {
                 self.world.did(task.0);
                 self.world.say(|| format!("{}: its work was done, and nobody heard of it", self.id(task)));
             }
@@ -97,7 +102,7 @@ impl<'w, 's> Stage<'w, 's> {
     }
 
     fn ended(&mut self, key: AttemptKey, reports: &mut Vec<Report>) {
-        let Some(Alive { epoch, turn, act, stopped }) = self.live.remove(&key) else { return };
+        let Some(Alive { epoch, turn, act, undoes, stopped }) = self.live.remove(&key) else { return };
         let AttemptKey { task, attempt } = key;
         let failed = |class, words: &str| Err(Failure::new(class, words));
         let (result, done) = match (stopped, act.deed) {
@@ -108,13 +113,14 @@ impl<'w, 's> Stage<'w, 's> {
             (None, Deed::Fail { class, done }) => (failed(class, "as the simulation has it"), done),
             (None, Deed::Hang { done }) => (failed(FailureClass::Timeout, "out of time"), done),
         };
-        if done {
+        if done && !undoes {
             self.world.did(task.0);
             if result.is_err() {
                 self.world.say(|| format!("{}: attempt {} fails, and its work was done", self.id(task), attempt.0));
             }
         }
-        let usage = acts::usage(&self.world.luck, task.0, self.world.subject.task(task.0), turn);
+        let metered = !undoes;
+        let usage = acts::usage(&self.world.luck, task.0, self.world.subject.task(task.0), turn).filter(|_| metered);
         let session = usage.map(|_| format!("session-{}-{}", task.0, attempt.0));
         let ended = |key, epoch| Ended { key, epoch, result: result.clone(), usage, session: session.clone() };
         let place = Place::Turn(task.0, turn);
@@ -211,9 +217,16 @@ impl Dispatcher for Stage<'_, '_> {
         world.insist(self.check_start(key));
         let task = key.task.0;
         let limit_ms = spec.timeout.as_millis() as u64;
-        let turn = world.witness.borrow().turn(key.task);
-        let act = acts::act(&world.luck, task, world.subject.task(task), turn);
-        self.live.insert(key, Alive { epoch: spec.epoch, turn, act, stopped: None });
+        let undoes = world.witness.borrow().run().undoes(key.task);
+        let turn = match undoes {
+            true => UNDOING + key.attempt.0,
+            false => world.witness.borrow().turn(key.task),
+        };
+        let act = match undoes {
+            true => acts::undo(&world.luck, task, world.subject.task(task), turn),
+            false => acts::act(&world.luck, task, world.subject.task(task), turn),
+        };
+        self.live.insert(key, Alive { epoch: spec.epoch, turn, act, undoes, stopped: None });
         if !matches!(act.deed, Deed::Hang { .. }) {
             self.post(act.takes_ms, Mail::End(key));
         }

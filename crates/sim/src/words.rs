@@ -52,6 +52,13 @@ pub(crate) fn of(record: &Record, subject: &Subject, witness: &Witness) -> Optio
         Fact::UsageReported { task, .. } => format!("{}: what it had used is written down", id(task)),
         Fact::StorageRecovered { paused_ms, .. } => format!("the disk is back after {} ms", paused_ms),
         Fact::Salvaged { reason } => format!("what came after this is lost: {reason}"),
+        Fact::CompensationStarted { task, attempt } => format!("{}: attempt {} undoes it", id(task), attempt.0),
+        Fact::CompensationSucceeded { task, .. } => format!("{}: compensated", id(task)),
+        Fact::CompensationFailed { task, class, retry_at, .. } => {
+            let then = if retry_at.is_some() { "tried again" } else { "it stands" };
+            format!("{}: not compensated ({}); {then}", id(task), class.name())
+        }
+        Fact::CompensationAbandoned { task, .. } => format!("{}: undone half, undone again", id(task)),
     })
 }
 

@@ -26,6 +26,13 @@ pub enum Happening<'a> {
         /// Its attempt, from 1.
         attempt: u32,
     },
+    /// An attempt to undo what a task did began.
+    Undoing {
+        /// The task's index.
+        ix: u32,
+        /// The task was told to be done, and is no longer.
+        was_done: bool,
+    },
     /// An attempt failed and the task will be tried again.
     Retrying {
         /// The task's index.
@@ -85,12 +92,23 @@ pub enum Ending {
     Skipped,
     Cancelled,
     Waiting,
+    Compensated,
+    NotCompensated,
 }
 
 impl Ending {
     /// All endings, in the order in which they are counted.
-    pub const ALL: [Ending; 7] =
-        [Self::Completed, Self::FailedSafe, Self::Failed, Self::Blocked, Self::Skipped, Self::Cancelled, Self::Waiting];
+    pub const ALL: [Ending; 9] = [
+        Self::Completed,
+        Self::FailedSafe,
+        Self::Failed,
+        Self::Blocked,
+        Self::Skipped,
+        Self::Cancelled,
+        Self::Waiting,
+        Self::Compensated,
+        Self::NotCompensated,
+    ];
 
     /// The word for a person.
     pub fn word(self) -> &'static str {
@@ -102,6 +120,8 @@ impl Ending {
             Self::Skipped => "skipped",
             Self::Cancelled => "cancelled",
             Self::Waiting => "waiting",
+            Self::Compensated => "compensated",
+            Self::NotCompensated => "NOT compensated",
         }
     }
 }

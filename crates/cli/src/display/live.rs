@@ -44,7 +44,7 @@ impl<W: Write> Live<W> {
         let _ = match *event {
             Happening::Settled {
                 ix,
-                ending: ending @ (Ending::Failed | Ending::FailedSafe | Ending::Waiting),
+                ending: ending @ (Ending::Failed | Ending::FailedSafe | Ending::Waiting | Ending::NotCompensated),
                 message,
                 ..
             } => {

@@ -44,10 +44,11 @@ impl<W: Write> Plain<W> {
         let _ = match *event {
             Happening::Started { ix, attempt: 1 } => writeln!(out, "{time} start   {}", tally.id(ix)),
             Happening::Started { ix, attempt } => writeln!(out, "{time} start   {} (attempt {attempt})", tally.id(ix)),
+            Happening::Undoing { ix, .. } => writeln!(out, "{time} undo    {}", tally.id(ix)),
             Happening::Retrying { ix, message, after_ms } => {
                 writeln!(out, "{time} retry   {} in {}: {}", tally.id(ix), duration(after_ms), first_line(message))
             }
-            Happening::Settled { ix, ending: ending @ Ending::Completed, ms, .. } => {
+            Happening::Settled { ix, ending: ending @ (Ending::Completed | Ending::Compensated), ms, .. } => {
                 writeln!(out, "{time} {:7} {} {}", ending.word(), tally.id(ix), duration(ms))
             }
             Happening::Settled { ix, ending, message, .. } => {

@@ -56,6 +56,11 @@ impl Tally {
             Happening::Started { ix, .. } => {
                 self.running.insert(ix, Running { since: Instant::now(), line: String::new() });
             }
+            Happening::Undoing { ix, was_done } => {
+                self.running.insert(ix, Running { since: Instant::now(), line: "being undone".to_owned() });
+                let done = &mut self.counts[Ending::Completed as usize];
+                *done = done.saturating_sub(usize::from(was_done));
+            }
             Happening::Retrying { ix, .. } => {
                 self.running.remove(&ix);
             }

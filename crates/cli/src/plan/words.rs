@@ -73,11 +73,15 @@ fn table(plan: &Plan<'_>) -> String {
     table.render()
 }
 
-/// Agent, model and executor, as far as the task has them.
+/// Agent, model and executor, as far as the task has them, and what undoes it.
 fn with(task: &PlannedTask<'_>) -> String {
     let executor = Some(task.executor).filter(|executor| *executor != "local");
     let parts: Vec<&str> = [task.agent, task.model, executor].into_iter().flatten().collect();
-    parts.join("/")
+    let with = parts.join("/");
+    match task.compensate {
+        Some(undo) => format!("{with} undone by {undo}").trim_start().to_owned(),
+        None => with,
+    }
 }
 
 /// The dependencies; soft ones with a question mark.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::budget;
 use super::document::outcome_name;
 use super::look::print_json;
+use super::sagas;
 use super::store;
 use crate::exit::Exit;
 use crate::problem::Problem;
@@ -91,6 +92,7 @@ pub fn summary(view: &RunView, ending: Ending, exit: Exit) -> String {
     if failed.len() > SHOWN {
         text.push_str(&format!("  … and {} more\n", failed.len() - SHOWN));
     }
+    text.push_str(&sagas::report(view));
     let blocked = (0..n).filter(|i| matches!(view.run.state(TaskIx(*i)), TaskState::Blocked { .. })).count();
     if blocked > 0 {
         text.push_str(&format!("  {} blocked\n", terminal::counted(blocked, "task")));
@@ -111,10 +113,15 @@ pub fn summary(view: &RunView, ending: Ending, exit: Exit) -> String {
     text.push_str(&format!("run {run} {outcome}{simulated}: {done} of {n} tasks completed in {took}{spent}\n"));
     let required = failed.iter().find(|t| matches!(view.run.state(**t), TaskState::Failed { .. }));
     if let (Exit::Failed, Some(task)) = (exit, required) {
-        text.push_str(&format!("  to try it again and go on:  raddle retry {run} {}\n", name(*task)));
-        text.push_str(&format!("  to go on without it:        raddle skip {run} {}\n", name(*task)));
+        let of_saga = view.run.is_of_failed_scope(*task);
+        let what = if of_saga { "to run its saga again:    " } else { "to try it again and go on:" };
+        text.push_str(&format!("  {what}  raddle retry {run} {}\n", name(*task)));
+        if !of_saga {
+            text.push_str(&format!("  to go on without it:        raddle skip {run} {}\n", name(*task)));
+        }
         text.push_str(&format!("  what it printed:            raddle logs {run} {}\n", name(*task)));
     }
+    text.push_str(&sagas::advice(view));
     for task in doubted(view).take(SHOWN) {
         let id = name(task);
         text.push_str(&format!(

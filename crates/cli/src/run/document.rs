@@ -11,6 +11,8 @@ use raddle_engine::{Budget, Outcome, TaskIx, Time};
 use raddle_kernel::TaskState;
 use serde_json::{Map, Value, json};
 
+use super::sagas;
+
 /// Loads the text of an output.
 pub type Load<'a> = &'a dyn Fn(&OutputRef) -> Result<Arc<str>, JournalError>;
 
@@ -35,6 +37,9 @@ pub fn outcome_name(view: &RunView, live: bool) -> &'static str {
 /// cancelled as long as nobody gives another one.
 pub fn state_name(view: &RunView, task: TaskIx, live: bool) -> &'static str {
     let exhausted = view.run.finished() == Some(Outcome::BudgetExhausted);
+    if let Some(name) = sagas::state_name(view, task, live) {
+        return name;
+    }
     match view.run.state(task) {
         TaskState::Pending | TaskState::Ready | TaskState::Retrying { .. } if exhausted => TaskState::Cancelled.name(),
         TaskState::Running { .. } if !live => TaskState::Pending.name(),
@@ -75,10 +80,11 @@ pub fn run_document(
 fn task_entry(view: &RunView, task: TaskIx, live: bool, end: Time, load: Load<'_>) -> Result<Value, JournalError> {
     let (record, detail, state) = (&view.snapshot.tasks[task.index()], &view.tasks[task.index()], view.run.state(task));
     let output = output_value(view, task, load)?;
-    let attempts = detail.attempts.len() as u32;
+    let attempts = detail.forward().count() as u32;
+    let completed = sagas::has_output(view, task).then_some("success");
     let mut entry = json!({
         "state": state_name(view, task, live),
-        "result": state.result(),
+        "result": state.result().or(completed),
         "output": output,
         "kind": record.kind,
         "level": record.level,
@@ -86,7 +92,7 @@ fn task_entry(view: &RunView, task: TaskIx, live: bool, end: Time, load: Load<'_
         "retries": retries(view, task),
         "executor": record.executor,
         "agent": record.agent,
-        "model": detail.attempts.last().and_then(|a| a.model.as_ref()).map(|m| &*m.0).or(record.model.as_deref()),
+        "model": detail.forward().last().and_then(|a| a.model.as_ref()).map(|m| &*m.0).or(record.model.as_deref()),
         "blocked_by": match state {
             TaskState::Blocked { by } => Some(&view.snapshot.tasks[by.index()].id),
             _ => None,
@@ -102,6 +108,9 @@ fn task_entry(view: &RunView, task: TaskIx, live: bool, end: Time, load: Load<'_
     if let Some(branch) = super::branches::branch_of(view, task) {
         entry["branch"] = branch.into();
     }
+    if let Some(compensation) = sagas::entry(view, task, live) {
+        entry["compensation"] = compensation;
+    }
     if let Some((class, message)) = &detail.error
         && state.result() != Some("success")
     {
@@ -112,15 +121,15 @@ fn task_entry(view: &RunView, task: TaskIx, live: bool, end: Time, load: Load<'_
 
 /// Executions beyond the first that followed a failure; what a crash interrupted is no retry.
 fn retries(view: &RunView, task: TaskIx) -> u32 {
-    let attempts = &view.tasks[task.index()].attempts;
-    let failed = attempts.iter().take(attempts.len().saturating_sub(1)).filter(|a| a.error.is_some());
-    failed.count() as u32
+    let attempts = view.tasks[task.index()].forward().count();
+    let before = view.tasks[task.index()].forward().take(attempts.saturating_sub(1));
+    before.filter(|a| a.error.is_some()).count() as u32
 }
 
 /// The output of a completed task, `null` otherwise.
 pub fn output_value(view: &RunView, task: TaskIx, load: Load<'_>) -> Result<Value, JournalError> {
-    match (&view.tasks[task.index()].output, view.run.state(task)) {
-        (Some(output), TaskState::Completed { .. }) => {
+    match &view.tasks[task.index()].output {
+        Some(output) if sagas::has_output(view, task) => {
             let text = load(output)?;
             serde_json::from_str(&text)
                 .map_err(|e| JournalError::Damaged { after: view.seq, what: format!("an output is not JSON: {e}") })
@@ -211,10 +220,12 @@ fn last_moment(view: &RunView) -> Time {
 pub fn trace(view: &RunView, live: bool, now: Time, load: Load<'_>) -> Result<Vec<Value>, JournalError> {
     let mut lines: Vec<(Time, u32, Value)> = Vec::new();
     for i in 0..view.tasks.len() as u32 {
-        let mut failures = 0;
+        // Those of the task and those of what undoes it are counted apart.
+        let mut failures = [0, 0];
         for attempt in &view.tasks[i as usize].attempts {
-            let line = trace_line(view, TaskIx(i), attempt, failures, live, now, load)?;
-            failures += u32::from(attempt.error.is_some());
+            let failures = &mut failures[usize::from(attempt.compensates)];
+            let line = trace_line(view, TaskIx(i), attempt, *failures, live, now, load)?;
+            *failures += u32::from(attempt.error.is_some());
             lines.push((attempt.started_at, i, line));
         }
     }
@@ -254,6 +265,7 @@ fn trace_line(
         "output_summary": summary.unwrap_or_default(),
         "run": view.chapter.run,
         "attempt": attempt.attempt.0,
+        "compensates": attempt.compensates,
         "kind": record.kind,
         "executor": record.executor,
         "agent": record.agent,
@@ -295,11 +307,10 @@ pub fn checkpoint(view: &RunView, live: bool, now: Time, load: Load<'_>) -> Resu
     ));
     for i in 0..view.tasks.len() as u32 {
         let task = TaskIx(i);
-        let state = view.run.state(task);
         text.push_str(&format!("    - id: {}\n", quoted(&view.snapshot.tasks[task.index()].id)));
         let status = state_name(view, task, live);
         text.push_str(&format!("      status: {}\n", quoted(status)));
-        if let TaskState::Completed { .. } = state {
+        if sagas::has_output(view, task) {
             text.push_str(&format!("      outputs: {}\n", yaml_flow(&output_value(view, task, load)?)));
         }
         let started = view.tasks[task.index()].attempts.last().map(|a| a.started_at);

@@ -1,11 +1,12 @@
 //! The journal's records as JSON lines for `--events`. It knows the shape of a line, not where lines go.
 
+use raddle_engine::FailureClass;
 use raddle_engine::fact::{Fact, OutputRef, Record};
 use raddle_engine::view::RunView;
 use serde_json::{Value, json};
 
 use super::budget;
-use super::document::{budget_entry, rfc3339, usage_entry};
+use super::document::{budget_entry, rfc3339, state_name, usage_entry};
 use crate::terminal::{self, harmless};
 
 /// One line: `seq`, `ts`, `type`, `task` when it concerns one, `state` when it changes a task's state. `view` is the
@@ -35,7 +36,7 @@ pub fn line(record: &Record, view: &RunView) -> Value {
         }
         Fact::AttemptFailed { task, attempt, class, message, retry_at, usage, exhausted } => (
             if *exhausted { "attempt_failed_retries_exhausted" } else { "attempt_failed" },
-            json!({"task": id(task), "state": settled_as(view, task, retry_at.is_some()), "attempt": attempt.0,
+            json!({"task": id(task), "state": settled_as(view, task, *class, retry_at.is_some()), "attempt": attempt.0,
                    "class": class.name(), "message": message, "retry_at": retry_at.map(rfc3339),
                    "usage": usage.as_ref().map(|u| usage_entry(Some(**u)))}),
         ),
@@ -45,8 +46,12 @@ pub fn line(record: &Record, view: &RunView) -> Value {
         Fact::AttemptDoubted { task, attempt } => {
             ("attempt_doubted", json!({"task": id(task), "state": "waiting", "attempt": attempt.0}))
         }
-        Fact::TaskRetried { task } => ("task_retried", json!({"task": id(task), "state": "pending"})),
-        Fact::TaskSkipped { task } => ("task_skipped", json!({"task": id(task), "state": "skipped"})),
+        Fact::TaskRetried { task } => {
+            ("task_retried", json!({"task": id(task), "state": state_name(view, *task, true)}))
+        }
+        Fact::TaskSkipped { task } => {
+            ("task_skipped", json!({"task": id(task), "state": state_name(view, *task, true)}))
+        }
         Fact::TaskAdopted { task, .. } => ("task_adopted", json!({"task": id(task), "state": "completed"})),
         Fact::Denied { task, action, resource, rule } => {
             ("access_denied", json!({"task": id(task), "action": action, "resource": resource, "rule": rule}))
@@ -65,6 +70,21 @@ pub fn line(record: &Record, view: &RunView) -> Value {
             ("storage_recovered", json!({"paused_ms": paused_ms, "reason": reason}))
         }
         Fact::Salvaged { reason } => ("journal_salvaged", json!({"reason": reason})),
+        Fact::CompensationStarted { task, attempt } => {
+            ("compensation_started", json!({"task": id(task), "state": "running", "attempt": attempt.0}))
+        }
+        Fact::CompensationSucceeded { task, attempt } => {
+            ("compensation_succeeded", json!({"task": id(task), "state": "compensated", "attempt": attempt.0}))
+        }
+        Fact::CompensationFailed { task, attempt, class, message, retry_at } => (
+            "compensation_failed",
+            json!({"task": id(task), "state": state_name(view, *task, true), "attempt": attempt.0,
+                   "class": class.name(), "message": message, "retry_at": retry_at.map(rfc3339)}),
+        ),
+        Fact::CompensationAbandoned { task, attempt } => (
+            "compensation_abandoned",
+            json!({"task": id(task), "state": state_name(view, *task, true), "attempt": attempt.0}),
+        ),
     };
     event["type"] = kind.into();
     if let (Value::Object(event), Value::Object(more)) = (&mut event, more) {
@@ -74,11 +94,12 @@ pub fn line(record: &Record, view: &RunView) -> Value {
 }
 
 /// The state a failure led to. The view may be further on already, so it is told from the record where it can be.
-fn settled_as(view: &RunView, task: &raddle_engine::TaskIx, retried: bool) -> &'static str {
+fn settled_as(view: &RunView, task: &raddle_engine::TaskIx, class: FailureClass, retried: bool) -> &'static str {
     if retried {
         return "retrying";
     }
-    match view.run.is_cancelled() {
+    let stopped = class == FailureClass::Cancelled && view.run.is_of_failed_scope(*task);
+    match view.run.is_cancelled() || stopped {
         true => "cancelled",
         false if view.snapshot.tasks[task.index()].safe_to_fail => "failed_safe",
         false => "failed",
@@ -116,6 +137,14 @@ pub fn words(record: &Record, view: &RunView) -> String {
             format!("disk   is back after {} ({})", terminal::duration(*paused_ms), harmless(reason))
         }
         Fact::Salvaged { reason } => format!("lost   what came after this: {}", harmless(reason)),
+        Fact::CompensationStarted { task, .. } => format!("undo   {}", id(task)),
+        Fact::CompensationSucceeded { task, .. } => format!("undone {}", id(task)),
+        Fact::CompensationFailed { task, class, message, retry_at, .. } => {
+            let first = message.lines().next().unwrap_or_default();
+            let then = if retry_at.is_some() { ", and will be tried again" } else { "" };
+            format!("NOT undone {} ({}: {}{then})", id(task), class.name(), harmless(first))
+        }
+        Fact::CompensationAbandoned { task, .. } => format!("undo   {} again (its engine died)", id(task)),
         Fact::TaskAdopted { .. } | Fact::Resumed { .. } | Fact::UsageReported { .. } => return String::new(),
     };
     format!("{time}  {what}\n")

@@ -12,6 +12,7 @@ use crate::project::Project;
 pub fn admission(workflow: &Workflow, caps: &Caps, project: &Project) -> Admission {
     let mut admission = Admission::new(by_pool(workflow.mode, caps), workflow.mode == ExecutionMode::Adaptive);
     admission.declare(unmet::declared(workflow, project));
+    admission.keep_apart(workflow.written_files());
     branches::also(admission, workflow, caps)
 }
 

@@ -21,7 +21,7 @@ use raddle_executors::warden::Leash;
 use raddle_executors::worktree::Trees;
 use raddle_executors::{LocalConfig, LocalDispatcher};
 use raddle_journal::{Home, RunId, SqliteJournal};
-use raddle_kernel::TaskState;
+use raddle_kernel::{Phase, TaskState};
 use raddle_model::caps::{self, Caps};
 use raddle_model::critical::critical_path;
 use raddle_model::plan;
@@ -33,7 +33,7 @@ use super::look::{declared_outputs, print_json};
 use super::performer::{Performer, SystemClock, worker_argv};
 use super::reporter::Reporter;
 use super::store::{self, engine_problem, journal_problem};
-use super::{branches, document, gates, history, secrets, servers, unmet};
+use super::{branches, document, gates, history, sagas, secrets, servers, unmet};
 use crate::args::ReportArgs;
 use crate::display::event::Scene;
 use crate::exit::Exit;
@@ -392,6 +392,7 @@ impl Launch {
 
     /// A new definition does not answer what became of effectful attempts whose engine died: a person does, first.
     fn refuse_doubt(&self, before: &RunView) -> Result<(), Problem> {
+        refuse_undoing(before)?;
         let may_repeat = |id: &str| {
             let task = self.workflow.tasks.iter().find(|t| t.id == id);
             task.is_some_and(|t| !t.side_effects || t.on_doubt == OnDoubt::Rerun)
@@ -412,7 +413,7 @@ impl Launch {
             .hint("`on_doubt: rerun` in the new definition says that it may be repeated"))
     }
 
-    /// Completed tasks that mean the same as before, with where they stood then; in topological order.
+    /// Completed tasks that mean the same as before, with where they stood then; in the order in which they completed.
     fn unchanged(&self, before: &RunView) -> Vec<(TaskIx, TaskIx)> {
         let mut order: Vec<usize> = (0..self.workflow.tasks.len()).collect();
         order.sort_by_key(|i| self.workflow.tasks[*i].level);
@@ -429,7 +430,11 @@ impl Launch {
             }
         }
         let mut pairs: Vec<(TaskIx, TaskIx)> = same.into_iter().map(|(i, from)| (TaskIx(i as u32), from)).collect();
-        pairs.sort_by_key(|(task, _)| self.workflow.tasks[task.index()].level);
+        // In the order in which they completed: what would be undone first completed last.
+        let place = |task: TaskIx, from: TaskIx| {
+            (before.tasks[from.index()].finished_at, self.workflow.tasks[task.index()].level)
+        };
+        pairs.sort_by_key(|(task, from)| place(*task, *from));
         pairs
     }
 
@@ -530,8 +535,26 @@ where
     };
     result.map_err(|_| {
         let state = engine.run_state().state(task).name();
+        let ids = |task: TaskIx| workflow.tasks[task.index()].id.clone();
+        if let Some(why) = sagas::refusal(engine.run_state(), task, &ids) {
+            return Problem::usage(format!("task {} is {state} and cannot be {verb}: {why}", ids(task)));
+        }
         Problem::usage(format!("task {} is {state} and cannot be {verb}", workflow.tasks[task.index()].id))
     })
+}
+
+/// A new definition says nothing of what the old one has still to undo.
+fn refuse_undoing(before: &RunView) -> Result<(), Problem> {
+    let run = &before.chapter.run;
+    let open = (0..before.tasks.len() as u32).map(TaskIx);
+    let mut open = open.filter(|t| before.run.undoes(*t) || before.run.state(*t).phase() == Phase::NotUndone);
+    let Some(first) = open.next() else { return Ok(()) };
+    let id = &before.snapshot.tasks[first.index()].id;
+    Err(Problem::new(Exit::Refused, format!("a saga of run {run} failed, and {id} is not undone yet"))
+        .hint(format!("`raddle resume {run}` undoes by the old definition what can be undone"))
+        .hint(format!(
+            "`raddle retry {run} {id}` tries it again, `raddle skip {run} {id}` says that it was done by hand"
+        )))
 }
 
 fn blake3_hex(text: &str) -> String {

@@ -17,6 +17,7 @@ use super::branches::unmerged;
 use super::closing::budget_said;
 use super::document::{self, outcome_name, rfc3339};
 use super::events;
+use super::sagas;
 use super::store::{self, Opened, journal_problem};
 use crate::args::{CheckpointArgs, GcArgs, PsArgs, ShowArgs, TraceArgs, WatchArgs, WhyArgs};
 use crate::exit::Exit;
@@ -224,6 +225,9 @@ fn in_words(opened: &Opened) -> Result<String, Problem> {
         let (task, record, detail) = (TaskIx(i), &view.snapshot.tasks[i as usize], &view.tasks[i as usize]);
         let note = match view.run.state(task) {
             TaskState::Blocked { by } => format!("by {}", view.snapshot.tasks[by.index()].id),
+            TaskState::NotUndone { .. } => format!("not compensated: {}", first_line(&sagas::fault(view, task))),
+            TaskState::ToUndo { .. } => "to be compensated".to_owned(),
+            TaskState::Undoing { .. } | TaskState::UndoRetrying { .. } => "being compensated".to_owned(),
             _ => detail.error.as_ref().map(|(c, m)| format!("{}: {}", c.name(), first_line(m))).unwrap_or_default(),
         };
         let took = (!detail.attempts.is_empty()).then(|| terminal::duration(view.busy_ms(task, end)));
@@ -231,7 +235,7 @@ fn in_words(opened: &Opened) -> Result<String, Problem> {
             harmless(&record.id).into_owned(),
             record.kind.clone(),
             document::state_name(view, task, opened.live).to_owned(),
-            if detail.attempts.is_empty() { String::new() } else { detail.attempts.len().to_string() },
+            if detail.attempts.is_empty() { String::new() } else { detail.forward().count().to_string() },
             took.unwrap_or_default(),
             view.usage(task).and_then(|u| u.cost_usd).map(terminal::money).unwrap_or_default(),
             terminal::cut(&harmless(&note), 80).into_owned(),
@@ -299,7 +303,10 @@ fn reason(opened: &Opened, task: TaskIx) -> String {
         let found = view.tasks[t.index()].error.as_ref();
         found.map(|(class, message)| format!("({}) {message}", class.name())).unwrap_or_default()
     };
-    let tried = view.tasks[task.index()].attempts.len();
+    let tried = view.tasks[task.index()].forward().count();
+    if let Some(reason) = sagas::reason(view, task, opened.live) {
+        return reason;
+    }
     match view.run.state(task) {
         TaskState::Completed { .. } => format!("{id} completed after {}.", terminal::counted(tried, "attempt")),
         TaskState::Failed { .. } => {
@@ -307,6 +314,9 @@ fn reason(opened: &Opened, task: TaskIx) -> String {
         }
         TaskState::FailedSafe { .. } => {
             format!("{id} failed, safely, so its dependents ran without it: {}", error(task))
+        }
+        TaskState::Blocked { by } if matches!(view.run.state(by), TaskState::Compensated { .. }) => {
+            format!("{id} is blocked because {} was undone when its saga failed.", name(by))
         }
         TaskState::Blocked { by } => format!("{id} is blocked because {} failed: {}", name(by), error(by)),
         TaskState::Skipped => format!("{id} was skipped on request."),
@@ -341,6 +351,8 @@ fn reason(opened: &Opened, task: TaskIx) -> String {
             format!("{id} does not start.{}", paused(opened, "nothing starts"))
         }
         TaskState::Ready | TaskState::Pending => waiting_for(view, task),
+        // The sagas' own words were first.
+        state => format!("{id} is {}.", state.name()),
     }
 }
 

@@ -14,6 +14,7 @@ mod look;
 mod performer;
 mod reporter;
 mod resume;
+mod sagas;
 mod secrets;
 mod servers;
 mod sink;

@@ -95,20 +95,38 @@ impl Reporter {
                         let after_ms = at.0.saturating_sub(record.at.0);
                         self.display.show(Happening::Retrying { ix: task.0, message, after_ms });
                     }
+                    None if run.is_of_failed_scope(*task) => self.all_settled(run),
                     None => self.settled_behind(*task, run),
                 }
+            }
+            Fact::CompensationStarted { task, .. } => {
+                let was_done = self.shown[task.index()].take() == Some(Ending::Completed);
+                self.display.show(Happening::Undoing { ix: task.0, was_done });
+            }
+            Fact::CompensationSucceeded { task, .. } => {
+                self.settled(*task, run.state(*task));
+            }
+            Fact::CompensationFailed { task, message, retry_at: Some(at), .. } => {
+                let after_ms = at.0.saturating_sub(record.at.0);
+                self.display.show(Happening::Retrying { ix: task.0, message, after_ms });
+            }
+            Fact::CompensationFailed { task, .. } => {
+                self.settled(*task, run.state(*task));
             }
             Fact::AttemptDoubted { task, .. } | Fact::TaskAdopted { task, .. } => {
                 self.settled(*task, run.state(*task));
             }
             Fact::TaskSkipped { task } => self.settled_behind(*task, run),
-            Fact::TaskRetried { task } => self.shown[task.index()] = None,
-            Fact::Cancelled => {
-                for i in 0..self.shown.len() as u32 {
-                    self.settled(TaskIx(i), run.state(TaskIx(i)));
+            // A saga begins anew as a whole.
+            Fact::TaskRetried { .. } => {
+                for i in 0..self.shown.len() {
+                    let now = ending_of(run.state(TaskIx(i as u32)));
+                    self.shown[i] = self.shown[i].filter(|shown| now == Some(*shown));
                 }
             }
+            Fact::Cancelled => self.all_settled(run),
             Fact::AttemptAbandoned { .. }
+            | Fact::CompensationAbandoned { .. }
             | Fact::Denied { .. }
             | Fact::ModelChosen { .. }
             | Fact::Resumed { .. }
@@ -117,6 +135,12 @@ impl Reporter {
             | Fact::StorageRecovered { .. }
             | Fact::Salvaged { .. }
             | Fact::Finished { .. } => {}
+        }
+    }
+
+    fn all_settled(&mut self, run: &Run) {
+        for i in 0..self.shown.len() as u32 {
+            self.settled(TaskIx(i), run.state(TaskIx(i)));
         }
     }
 
@@ -140,6 +164,10 @@ impl Reporter {
         let name = |by: TaskIx| view.snapshot.tasks[by.index()].id.as_str();
         let message = match state {
             TaskState::Blocked { by } => name(by),
+            TaskState::Compensated { .. } => "",
+            TaskState::NotUndone { .. } => {
+                last.and_then(|a| a.error.as_ref()).map_or("the run was stopped", |(_, message)| message)
+            }
             _ => view.tasks[task.index()].error.as_ref().map_or("", |(_, message)| message),
         };
         self.display.show(Happening::Settled { ix: task.0, ending, ms, message });
@@ -163,7 +191,15 @@ fn ending_of(state: TaskState) -> Option<Ending> {
         TaskState::Skipped => Ending::Skipped,
         TaskState::Cancelled => Ending::Cancelled,
         TaskState::Waiting { .. } => Ending::Waiting,
-        TaskState::Pending | TaskState::Ready | TaskState::Running { .. } | TaskState::Retrying { .. } => return None,
+        TaskState::Compensated { .. } => Ending::Compensated,
+        TaskState::NotUndone { .. } => Ending::NotCompensated,
+        TaskState::Pending
+        | TaskState::Ready
+        | TaskState::Running { .. }
+        | TaskState::Retrying { .. }
+        | TaskState::ToUndo { .. }
+        | TaskState::Undoing { .. }
+        | TaskState::UndoRetrying { .. } => return None,
     })
 }
 

@@ -17,6 +17,7 @@ const MEANINGS: &[(&str, &str)] = &[
         "The code of a task is neither TypeScript nor JavaScript: an error of `validate`, a warning before a run, in which that task fails",
     ),
     ("bad-id", "A task's id, a parameter's or a server's name that cannot be one"),
+    ("bad-path", "A path in `writes` that `compensate: restore` cannot put back"),
     (
         "bad-reference",
         "A reference that cannot be resolved: unknown name, no ancestor, bad grammar, or inside a shell script",
@@ -39,7 +40,9 @@ const MEANINGS: &[(&str, &str)] = &[
     ("missing-key", "A key that must be there is not"),
     ("no-conversation", "The task continues a conversation, and its executor has none"),
     ("no-tools", "The task's agent has tools, and its executor has none"),
+    ("not-compensated", "Warning: a member of a saga that nothing undoes when another member fails"),
     ("not-yet-supported", "The file format has it, this version cannot do it"),
+    ("one-scope", "Warning: `saga` says nothing where `on_failure: compensate` makes the whole workflow one"),
     ("orphan", "Warning: the task has neither dependencies nor dependents"),
     ("permission-denied", "What the task does is not within its own permissions"),
     ("permission-widened", "A task asks for more than the workflow grants; the message names field and value"),
@@ -59,6 +62,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("unknown-tool", "No tool has that name"),
     ("unreadable", "A configuration file cannot be read"),
     ("unreadable-file", "A file that the workflow names cannot be read"),
+    ("unused-compensation", "Warning: `compensate` of a task that is in no saga"),
 ];
 
 /// Functions whose first argument is a code, and the field that holds one.

@@ -33,12 +33,20 @@ const RUN: Fields = &[
     (
         "tasks.ID.state",
         "`pending`, `running`, `retrying`, `waiting`, `completed`, `failed`, `failed_safe`, `blocked`, `skipped`, \
-         `cancelled`",
+         `cancelled`, `compensated`",
     ),
     ("tasks.ID.result", "`success`, `error`, `failed_safe`; null without a result"),
     ("tasks.ID.output", "The output; null without one"),
     ("tasks.ID.error.class", "See [failure classes](failure-classes.md); `error` is absent on success"),
     ("tasks.ID.error.message", "What happened, with the last lines of stderr where there are some"),
+    (
+        "tasks.ID.compensation.state",
+        "How undoing the task stands: `pending`, `running`, `retrying`, `compensated`, `failed` (its effect stands); \
+         `compensation` is absent when nothing had to be undone",
+    ),
+    ("tasks.ID.compensation.attempts", "How many attempts to undo it there were; `attempts` does not count them"),
+    ("tasks.ID.compensation.error.class", "Why the last of them failed; absent when it did not"),
+    ("tasks.ID.compensation.error.message", ""),
     ("tasks.ID.kind", "`agent`, `tool`, `code`, `shell`"),
     ("tasks.ID.level", "Longest distance from a root, from 0"),
     ("tasks.ID.attempts", "How many there were"),
@@ -93,6 +101,8 @@ const PLAN: Fields = &[
     ("tasks[].estimated_ms", "By earlier runs or `estimate`; null when nothing is known"),
     ("tasks[].slack_ms", "By how much it may be late without making the run later"),
     ("tasks[].critical", "Whether it is on a longest path"),
+    ("tasks[].saga", "The scope that it belongs to; absent without one"),
+    ("tasks[].compensate", "What undoes it: `restore`, `shell`, `tool`, `code`; absent for what cannot be undone"),
     ("levels", "Ids by level"),
     ("critical_path.tasks", "Ids in order"),
     ("critical_path.length_ms", "Its expected duration"),
@@ -115,7 +125,7 @@ const TRACE: Fields = &[
     ("wave", "Its level"),
     (
         "status",
-        "The state that the attempt led to: `completed`, `failed`, `failed_safe`, `retrying`, `lost`, `waiting`, `cancelled`, `running`",
+        "The state that the attempt led to: `completed`, `failed`, `failed_safe`, `retrying`, `lost`, `waiting`, `cancelled`, `running`, `compensated`",
     ),
     ("model", ""),
     ("model_reason", "Why that model, where it is not the one that the file names"),
@@ -131,6 +141,7 @@ const TRACE: Fields = &[
     ("output_summary", "The beginning of the output or of the error"),
     ("run", ""),
     ("attempt", "From 1"),
+    ("compensates", "Whether it was to undo what the task did"),
     ("kind", ""),
     ("executor", ""),
     ("agent", ""),
@@ -258,7 +269,9 @@ fn documents() {
         {"id": "a", "run": "exit 1"},
         {"id": "b", "run": "true", "depends_on": [{"task": "a", "type": "soft"}]},
         {"id": "c", "run": "true", "depends_on": ["a"]},
-        {"id": "d", "run": "echo made > made", "depends_on": ["b"], "level": 7, "executor": "worktree"}]}"#;
+        {"id": "d", "run": "echo made > made", "depends_on": ["b"], "level": 7, "executor": "worktree"},
+        {"id": "e", "saga": "s", "run": "true", "compensate": {"run": "exit 1"}},
+        {"id": "f", "saga": "s", "run": "exit 1", "depends_on": ["e"]}]}"#;
     let run = printed(home.path(), &["run", workflow, "--json", "--quiet"]);
     let plan = printed(home.path(), &["plan", workflow, "--json"]);
     let trace = printed(home.path(), &["trace", "last"]);

@@ -46,6 +46,18 @@ const TYPES: &[(&str, &str, &[&str])] = &[
     ),
     ("storage_recovered", "For a while nothing could be recorded; now it can again", &["paused_ms", "reason"]),
     ("journal_salvaged", "The journal was damaged; what came after the record before is not known", &["reason"]),
+    (
+        "compensation_started",
+        "An attempt to undo what the task did may exist from now on; numbers go on from those of the task",
+        &["task", "state", "attempt"],
+    ),
+    ("compensation_succeeded", "What the task did is undone", &["task", "state", "attempt"]),
+    (
+        "compensation_failed",
+        "It could not be undone; with `retry_at` that will be tried again, without it the effect stands",
+        &["task", "state", "attempt", "class", "message", "retry_at"],
+    ),
+    ("compensation_abandoned", "Its engine died; it will be undone again", &["task", "state", "attempt"]),
     ("run_finished", "Everything has settled, or the budget lets nothing more start", &["outcome"]),
 ];
 
@@ -100,7 +112,7 @@ fn events() {
     let told: BTreeSet<String> = FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(fields, told, "fields of events and the fields that are explained");
     let types: BTreeSet<String> = TYPES.iter().map(|(name, ..)| (*name).to_owned()).collect();
-    let states = ["running", "completed", "pending", "waiting", "skipped"].map(str::to_owned);
+    let states = ["running", "completed", "pending", "waiting", "compensated"].map(str::to_owned);
     let unknown: Vec<_> = words.iter().filter(|w| !types.contains(*w) && !states.contains(*w)).collect();
     assert!(unknown.is_empty() && types.is_subset(&words), "types that nobody explains: {unknown:?}");
 
@@ -127,7 +139,10 @@ fn a_run_says_nothing_that_is_not_explained() {
     let workflow = r#"{"tasks": [
         {"id": "again", "run": "test $RADDLE_ATTEMPT = 2", "retry": {"max": 1, "initial": "10ms"}},
         {"id": "never", "run": "exit 3", "depends_on": ["again"], "retry": {"max": 1, "initial": "10ms"}},
-        {"id": "denied", "type": "code_execution", "code": "return readTextFile('/etc/passwd')", "depends_on": ["again"]}]}"#;
+        {"id": "denied", "type": "code_execution", "code": "return readTextFile('/etc/passwd')", "depends_on": ["again"]},
+        {"id": "once", "saga": "s", "run": "true", "depends_on": ["again"], "compensate": {"run": "true"}},
+        {"id": "stays", "saga": "s", "run": "true", "depends_on": ["once"], "compensate": {"run": "exit 1"}},
+        {"id": "ends", "saga": "s", "run": "exit 1", "depends_on": ["stays"]}]}"#;
     let out = Command::new(env!("CARGO_BIN_EXE_raddle"))
         .args(["run", workflow, "--quiet", "--events", "-"])
         .current_dir(home.path())
@@ -143,7 +158,16 @@ fn a_run_says_nothing_that_is_not_explained() {
         assert!(event.keys().all(known), "{line}");
         seen.insert(kind.to_owned());
     }
-    for kind in ["run_started", "attempt_failed", "attempt_failed_retries_exhausted", "access_denied", "run_finished"] {
+    for kind in [
+        "compensation_started",
+        "compensation_succeeded",
+        "compensation_failed",
+        "run_started",
+        "attempt_failed",
+        "attempt_failed_retries_exhausted",
+        "access_denied",
+        "run_finished",
+    ] {
         assert!(seen.contains(kind), "{kind} was not seen in {seen:?}");
     }
 }

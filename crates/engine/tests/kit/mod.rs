@@ -153,6 +153,10 @@ impl Told {
             Fact::UsageReported { task, .. } => format!("{} has used", self.id(task)),
             Fact::StorageRecovered { .. } => "storage recovered".into(),
             Fact::Salvaged { .. } => "salvaged".into(),
+            Fact::CompensationStarted { task, attempt } => format!("{} undoing {}", self.id(task), attempt.0),
+            Fact::CompensationSucceeded { task, .. } => format!("{} undone", self.id(task)),
+            Fact::CompensationFailed { task, class, .. } => format!("{} not undone: {}", self.id(task), class.name()),
+            Fact::CompensationAbandoned { task, .. } => format!("{} half undone", self.id(task)),
         };
         self.records().into_iter().map(word).collect()
     }

@@ -96,6 +96,25 @@ enum FactV1<'a> {
     Salvaged {
         reason: &'a str,
     },
+    CompensationStarted {
+        task: u32,
+        attempt: u32,
+    },
+    CompensationSucceeded {
+        task: u32,
+        attempt: u32,
+    },
+    CompensationFailed {
+        task: u32,
+        attempt: u32,
+        class: u8,
+        message: &'a str,
+        retry_at: Option<u64>,
+    },
+    CompensationAbandoned {
+        task: u32,
+        attempt: u32,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -248,6 +267,20 @@ fn mirror(fact: &Fact) -> FactV1<'_> {
         }
         Fact::StorageRecovered { paused_ms, reason } => FactV1::StorageRecovered { paused_ms: *paused_ms, reason },
         Fact::Salvaged { reason } => FactV1::Salvaged { reason },
+        Fact::CompensationStarted { task, attempt } => FactV1::CompensationStarted { task: task.0, attempt: attempt.0 },
+        Fact::CompensationSucceeded { task, attempt } => {
+            FactV1::CompensationSucceeded { task: task.0, attempt: attempt.0 }
+        }
+        Fact::CompensationFailed { task, attempt, class, message, retry_at } => FactV1::CompensationFailed {
+            task: task.0,
+            attempt: attempt.0,
+            class: class_number(*class),
+            message,
+            retry_at: retry_at.map(|t| t.0),
+        },
+        Fact::CompensationAbandoned { task, attempt } => {
+            FactV1::CompensationAbandoned { task: task.0, attempt: attempt.0 }
+        }
     }
 }
 
@@ -332,6 +365,22 @@ fn fact(stored: FactV1<'_>) -> Result<Fact, &'static str> {
         }
         FactV1::StorageRecovered { paused_ms, reason } => Fact::StorageRecovered { paused_ms, reason: reason.into() },
         FactV1::Salvaged { reason } => Fact::Salvaged { reason: reason.into() },
+        FactV1::CompensationStarted { task, attempt } => {
+            Fact::CompensationStarted { task: TaskIx(task), attempt: Attempt(attempt) }
+        }
+        FactV1::CompensationSucceeded { task, attempt } => {
+            Fact::CompensationSucceeded { task: TaskIx(task), attempt: Attempt(attempt) }
+        }
+        FactV1::CompensationFailed { task, attempt, class, message, retry_at } => Fact::CompensationFailed {
+            task: TaskIx(task),
+            attempt: Attempt(attempt),
+            class: class_of(class)?,
+            message: message.into(),
+            retry_at: retry_at.map(Time),
+        },
+        FactV1::CompensationAbandoned { task, attempt } => {
+            Fact::CompensationAbandoned { task: TaskIx(task), attempt: Attempt(attempt) }
+        }
     })
 }
 

@@ -107,6 +107,16 @@ fn any_fact() -> impl Strategy<Value = Fact> {
             Outcome::BudgetExhausted,
         ])
         .prop_map(|outcome| Fact::Finished { outcome }),
+        (task(), attempt()).prop_map(|(task, attempt)| Fact::CompensationStarted { task, attempt }),
+        (task(), attempt()).prop_map(|(task, attempt)| Fact::CompensationSucceeded { task, attempt }),
+        (
+            (task(), attempt(), proptest::sample::select(&FailureClass::ALL[..])),
+            (text(), option::of(any::<u64>().prop_map(Time)))
+        )
+            .prop_map(|((task, attempt, class), (message, retry_at))| {
+                Fact::CompensationFailed { task, attempt, class, message, retry_at }
+            }),
+        (task(), attempt()).prop_map(|(task, attempt)| Fact::CompensationAbandoned { task, attempt }),
         any::<[Option<u64>; 4]>().prop_map(|[usd, tokens, agents, wall_ms]| Fact::BudgetSet {
             budget: Budget { usd: usd.map(Money), tokens, agents, wall_ms }
         }),

@@ -17,18 +17,21 @@ impl Run {
             let (task, state) = (TaskIx(i), self.cells[i as usize].state);
             let phase = state.phase();
             tally[phase as usize] += 1;
-            if phase == Phase::Running {
+            if phase.is_live() {
                 live_in[usize::from(self.graph.pool(task).0)] += 1;
             }
             if phase == Phase::Failed && self.counts_as_required(task) {
                 failed_required += 1;
             }
-            if self.live.contains(i) != (phase == Phase::Running) {
+            if self.live.contains(i) != phase.is_live() {
                 return Err("live set");
             }
             match phase {
                 Phase::Ready if !self.is_startable(task) => return Err("a ready task is not in the ready set"),
-                Phase::Ready | Phase::Retrying => {}
+                Phase::ToUndo if self.is_startable(task) != self.is_next_to_undo(task) => {
+                    return Err("turn of a compensation");
+                }
+                Phase::Ready | Phase::Retrying | Phase::ToUndo | Phase::UndoRetrying => {}
                 _ if self.is_startable(task) => return Err("a task that is not ready is in the ready set"),
                 _ => {}
             }
@@ -64,6 +67,6 @@ impl Run {
         if self.finished.is_some() && !exhausted && self.unsettled() > 0 {
             return Err("finished with unsettled tasks");
         }
-        Ok(())
+        self.check_sagas()
     }
 }

@@ -15,7 +15,7 @@ use crate::permissions::Permissions;
 use crate::syntax::{Entry, Node};
 use crate::unsupported::{self, Place};
 use crate::workflow::{
-    Budget, ExecutionMode, InputDeclaration, InputType, Isolation, OptimizationMode, ParallelismLevel,
+    Budget, ExecutionMode, InputDeclaration, InputType, Isolation, OnFailure, OptimizationMode, ParallelismLevel,
 };
 
 /// What tasks need to know of the rest of the file.
@@ -38,6 +38,7 @@ pub(super) struct Header {
     pub(super) faulty_servers: Vec<String>,
     /// What tasks inherit.
     pub(super) permissions: Arc<Permissions>,
+    pub(super) on_failure: OnFailure,
 }
 
 /// `defaults:`.
@@ -90,10 +91,8 @@ pub(super) fn read(entries: &[Entry<'_>], catalog: &Catalog, sink: &mut Sink<'_>
             "agents" => agents(node, catalog, &mut header, sink),
             "mcp_servers" => super::servers::servers(node, &mut header, sink),
             "on_failure" => {
-                let word = node.text().unwrap_or_default();
-                if !unsupported::value(Place::Workflow, key, word, node.span, sink) {
-                    fields::choice(key, node, &[("continue", ())], sink);
-                }
+                let words = [("continue", OnFailure::Continue), ("compensate", OnFailure::Compensate)];
+                header.on_failure = fields::choice(key, node, &words, sink).unwrap_or_default();
             }
             "tasks" | "edges" | "outputs" | "permissions" | "invariants" => {}
             _ => keys::unknown(entry, "a workflow", &[keys::WORKFLOW], sink),

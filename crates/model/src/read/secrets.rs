@@ -31,6 +31,8 @@ fn members(node: &Node<'_>, is_private: &dyn Fn(&str) -> bool, cx: &mut Reading<
     let Data::Map(entries) = &node.data else { return forbidden(node, cx) };
     for entry in entries {
         match &entry.value.data {
+            // It has an environment of its own.
+            Data::Map(_) if entry.key == "compensate" => members(&entry.value, is_private, cx),
             Data::Map(values) if is_private(&entry.key) => values.iter().for_each(|value| allowed(&value.value, cx)),
             _ => forbidden(&entry.value, cx),
         }

@@ -12,7 +12,7 @@ use super::permissions;
 use super::resources;
 use super::retry::{self, PartialRetry};
 use super::secrets;
-use super::{Reading, conversations};
+use super::{Reading, compensation, conversations};
 use crate::diagnostic::quoted;
 use crate::keys;
 use crate::references::{self, Names, Use};
@@ -46,7 +46,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn of_key(key: &str) -> Option<Kind> {
+    pub(super) fn of_key(key: &str) -> Option<Kind> {
         Some(match key {
             "prompt" | "agent" => Kind::Agent,
             "tool" => Kind::Tool,
@@ -59,7 +59,7 @@ impl Kind {
         })
     }
 
-    fn keys(self) -> &'static [&'static str] {
+    pub(super) fn keys(self) -> &'static [&'static str] {
         match self {
             Kind::Agent => keys::AGENT,
             Kind::Tool => keys::TOOL,
@@ -104,6 +104,8 @@ struct Common {
     env: Vec<(String, crate::template::Template)>,
     cwd: Option<String>,
     model_when_exhausted: Option<String>,
+    saga: Option<String>,
+    writes: Vec<String>,
 }
 
 pub(super) fn read<'n>(
@@ -168,6 +170,7 @@ pub(super) fn read<'n>(
         ("api", TaskKind::Agent(agent)) => only_answers(agent, span, cx),
         _ => true,
     };
+    let granted = Arc::clone(&permissions);
     let permissions = permissions::fit(permissions, &mut kind, entries, header, (span, &mut cx.sink));
     if !answers || cx.sink.errors() > errors {
         return (draft, None);
@@ -199,6 +202,9 @@ pub(super) fn read<'n>(
         permissions,
         hash: crate::hash::task(entries, &kind),
         kind,
+        saga: common.saga,
+        writes: common.writes,
+        compensate: None,
         line,
         column,
     };
@@ -206,7 +212,8 @@ pub(super) fn read<'n>(
     task.side_effects = common.side_effects.unwrap_or(effects_by_kind || task.may_call_tools());
     let by_effects = if task.side_effects { OnDoubt::Ask } else { OnDoubt::Rerun };
     task.on_doubt = common.on_doubt.unwrap_or(by_effects);
-    (draft, Some(task))
+    task.compensate = compensation::read(entries, &task, granted, header, names, &mut draft.uses, cx);
+    (draft, Some(task).filter(|_| cx.sink.errors() == errors))
 }
 
 /// Whether a task needs nothing but an answer: executor `api` has neither tools nor conversations.
@@ -288,12 +295,18 @@ fn common(
             "executor" => common.executor = executor(kind, node, cx),
             "isolation" => common.isolation = header::isolation(node, sink),
             "on_doubt" => {
-                let word = node.text().unwrap_or_default();
-                if !unsupported::value(Place::Task, key, word, node.span, sink) {
-                    let words = [("rerun", OnDoubt::Rerun), ("ask", OnDoubt::Ask), ("fail", OnDoubt::Fail)];
-                    common.on_doubt = fields::choice(key, node, &words, sink);
-                }
+                let words = [
+                    ("rerun", OnDoubt::Rerun),
+                    ("ask", OnDoubt::Ask),
+                    ("fail", OnDoubt::Fail),
+                    ("compensate", OnDoubt::Compensate),
+                ];
+                common.on_doubt = fields::choice(key, node, &words, sink);
             }
+            "saga" => common.saga = compensation::saga(node, sink),
+            "writes" => common.writes = fields::texts(key, node, sink).unwrap_or_default(),
+            // It is read when the task is known that it undoes.
+            "compensate" => {}
             "on_exhausted" => {
                 common.model_when_exhausted = retry::exhausted(node, kind == Some(Kind::Agent), sink);
             }
@@ -382,7 +395,7 @@ fn estimate(node: &Node<'_>, cx: &mut Reading<'_, '_>) -> Estimate {
     estimate
 }
 
-fn env(
+pub(super) fn env(
     node: &Node<'_>,
     names: &Names<'_>,
     uses: &mut Vec<Use>,
@@ -405,7 +418,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// The wall clock of an agent whose timeout is nowhere given; its silence is limited by [`DEFAULT_TIMEOUT`].
 const AGENT_WALL: Duration = Duration::from_secs(3600);
 
-fn timeout(kind: &TaskKind, given: Option<Duration>) -> Timeout {
+pub(super) fn timeout(kind: &TaskKind, given: Option<Duration>) -> Timeout {
     match (given, kind) {
         (Some(wall), _) => Timeout { wall, idle: None, shown: wall },
         (None, TaskKind::Agent(agent)) if agent.tool.is_none() => {

@@ -223,7 +223,6 @@ fn what_is_not_built_is_refused_by_name() {
         ("run: x, foreach: '$OUTPUT[a]'", "foreach"),
         ("run: x, on_exhausted: human", "on_exhausted: human"),
         ("prompt: x, on_exhausted: {replace: b}", "on_exhausted: replace"),
-        ("run: x, on_doubt: compensate", "on_doubt: compensate"),
         ("run: x, resources: {slots: 1}", "slots"),
         ("approve: 'Ship it?', expires: 1h", "approve"),
         ("workflow: sub.yaml, inputs: {n: 1}", "workflow"),
@@ -236,7 +235,6 @@ fn what_is_not_built_is_refused_by_name() {
     }
     let parsed = read("tasks: [{id: a, run: x}, {id: t, run: x, when: '$OUTPUT[a] == 1'}]");
     assert!(parsed.diagnostics.iter().any(|d| d.code == "bad-reference" && d.task.as_deref() == Some("t")));
-    assert_eq!(codes("tasks: [{id: a, run: x}]\non_failure: compensate"), ["not-yet-supported"]);
 }
 
 #[test]

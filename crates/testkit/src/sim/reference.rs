@@ -185,6 +185,10 @@ impl Reference {
                 self.attempts[task.index()] = attempt.0;
                 self.set(task, TaskState::Completed { attempt });
             }
+            Event::CompensationStarted { .. }
+            | Event::CompensationSucceeded { .. }
+            | Event::CompensationFailed { .. }
+            | Event::CompensationAbandoned { .. } => return wrong("nothing is undone in these stories"),
             Event::RunCancelled => {
                 self.cancelled = true;
                 for task in self.story.all() {
