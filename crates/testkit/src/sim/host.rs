@@ -97,6 +97,7 @@ impl Observer for Auditor {
 
     fn storage(&mut self, news: StorageNews<'_>) {
         self.0.left_behind.set(matches!(news, StorageNews::LeftBehind { .. }));
+        self.0.paused.set(matches!(news, StorageNews::Paused { .. }));
         self.0.note(match news {
             StorageNews::Paused { .. } => "paused",
             StorageNews::Recovered { .. } => "the disk is back",
@@ -157,6 +158,7 @@ fn generation(world: &Rc<World>, depth: u32, last: Option<End>) -> Option<End> {
         stage.will_hang(world.below(400));
     }
     world.left_behind.set(false);
+    world.paused.set(false);
     let mut journal = SimJournal::open(world, fails_in);
     let drove = catch_unwind(AssertUnwindSafe(|| drive(world, &mut journal, &mut stage, last)));
     let stale = journal.epoch() != world.newest_epoch.get();

@@ -104,7 +104,7 @@ impl Stage {
     fn check_rest(&self) {
         let (world, ledger) = (&self.world, self.world.ledger.borrow());
         let run = ledger.run();
-        if self.told_to_stop || world.story.adaptive || run.is_cancelled() {
+        if self.told_to_stop || world.paused.get() || world.story.adaptive || run.is_cancelled() {
             return;
         }
         let due = |t: &TaskIx| match run.state(*t) {

@@ -39,6 +39,8 @@ pub(super) struct World {
     fuse: Cell<Option<u64>>,
     /// Whether the engine left while nothing could be recorded: it knows more than the records do, or less.
     pub(super) left_behind: Cell<bool>,
+    /// The engine cannot make anything durable now, so nothing starts.
+    pub(super) paused: Cell<bool>,
     /// Epoch of the newest owner.
     pub(super) newest_epoch: Cell<u32>,
     /// Engines so far.
@@ -74,6 +76,7 @@ impl World {
             now_ms: Cell::new(DAWN_MS),
             fuse: Cell::new(None),
             left_behind: Cell::new(false),
+            paused: Cell::new(false),
             newest_epoch: Cell::new(0),
             generations: Cell::new(0),
             story,
