@@ -147,17 +147,17 @@ pub(crate) struct Luck {
 }
 
 impl Luck {
-    pub(crate) fn new(seed: u64, kinds: Kinds, only: Option<Rc<Vec<Fault>>>) -> Luck {
+    pub(crate) fn new(seed: u64, kinds: Kinds, only: Option<Rc<Vec<Fault>>>, tasks: usize) -> Luck {
         let mut rates = [0; Kind::ALL.len()];
         for kind in Kind::ALL.into_iter().filter(|kind| kinds.has(*kind)) {
             let mut chance = chance_of(&[seed, 11, kind as u64]);
-            // Places differ in how often a story comes to them.
+            // Places differ in how often a story comes to them. What befalls engines befalls few of them, however many
+            // tasks there are: each begins by reading everything again.
             let often = match kind {
-                Kind::Crashes => 2,
-                Kind::Failures | Kind::Timeouts | Kind::Denials | Kind::Limits => 1,
+                Kind::Crashes => 2 + tasks as u64 / 40,
+                Kind::Stops => 6 + tasks as u64 / 8,
                 Kind::Duplicates => 2,
-                Kind::Stops => 6,
-                Kind::People => 1,
+                Kind::Failures | Kind::Timeouts | Kind::Denials | Kind::Limits | Kind::People => 1,
             };
             rates[kind as usize] = if chance.one_in(3) { 0 } else { often * chance.pick(&[3, 8, 25]) };
         }

@@ -15,7 +15,7 @@ use crate::stage::Stage;
 use crate::world::{SimClock, World};
 
 /// No story has that many engines.
-const MOST_ENGINES: u32 = 200;
+const MOST_ENGINES: u32 = 400;
 
 type SimEngine<'a, 'w, 's> = Engine<'a, TaskProgram, Stage<'w, 's>, SimJournal<'w, 's>, SimClock<'w, 's>>;
 

@@ -11,8 +11,10 @@ use crate::faults::{Fault, Kind, Kinds};
 use crate::story::{Told, live};
 use crate::subject::Subject;
 
-/// Stories are lived through again that often at most, to make one smaller.
+/// Stories are lived through again that often at most, to make one smaller; long ones less often.
 const MOST_RETELLINGS: usize = 600;
+/// Tasks that may be lived through again for that.
+const MOST_RETOLD_TASKS: usize = 40_000;
 /// Seeds that a thread takes at once.
 const PIECE: u64 = 16;
 /// Evaluating a bounded expression and driving an engine need far less.
@@ -127,11 +129,12 @@ pub fn shrink(subject: &Subject, told: &Told, kinds: Kinds) -> Told {
         let again = live(subject, told.seed, kinds, Some(Rc::new(faults.to_vec())), false);
         (again.broken.as_ref().map(|broken| &broken.promise) == promise).then(|| faults_of(&again))
     };
+    let most = (MOST_RETOLD_TASKS / subject.workflow.tasks.len().max(1)).clamp(30, MOST_RETELLINGS);
     // Halves first: most misfortunes have nothing to do with it.
     let mut size = faults.len() / 2;
     while size >= 1 {
         let (mut at, mut smaller) = (0, false);
-        while at < faults.len() && retellings < MOST_RETELLINGS {
+        while at < faults.len() && retellings < most {
             retellings += 1;
             let without: Vec<Fault> =
                 faults.iter().enumerate().filter(|(n, _)| !(at..at + size).contains(n)).map(|(_, f)| *f).collect();
@@ -145,7 +148,7 @@ pub fn shrink(subject: &Subject, told: &Told, kinds: Kinds) -> Told {
             }
         }
         size = if smaller && size == 1 { 1 } else { size / 2 };
-        if retellings >= MOST_RETELLINGS {
+        if retellings >= most {
             break;
         }
     }

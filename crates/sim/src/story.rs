@@ -39,7 +39,7 @@ pub fn current_seed() -> Option<u64> {
 /// Lives through the story of a seed. With `only`, no other misfortunes strike than those (sorted).
 pub fn live(subject: &Subject, seed: u64, kinds: Kinds, only: Option<Rc<Vec<Fault>>>, tells: bool) -> Told {
     SEED.set(Some(seed));
-    let world = World::new(subject, seed, Luck::new(seed, kinds, only.clone()), tells);
+    let world = World::new(subject, seed, Luck::new(seed, kinds, only.clone(), subject.workflow.tasks.len()), tells);
     host::live(&world);
     let outcome = if world.is_broken() { String::new() } else { look_back(&world) };
     if !world.is_broken() && !outcome.is_empty() {
@@ -118,7 +118,7 @@ fn compare(world: &World<'_>, seed: u64, kinds: Kinds, only: Option<Rc<Vec<Fault
         return;
     }
     let kinds = [Kind::Crashes, Kind::Stops, Kind::Duplicates, Kind::People].into_iter().fold(kinds, Kinds::without);
-    let calm = World::new(subject, seed, Luck::new(seed, kinds, only), false);
+    let calm = World::new(subject, seed, Luck::new(seed, kinds, only, subject.workflow.tasks.len()), false);
     host::live(&calm);
     let (here, there) = (world.witness.borrow(), calm.witness.borrow());
     for task in tasks(here.run()) {
