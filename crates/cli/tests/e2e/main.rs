@@ -18,6 +18,7 @@ mod permissions;
 #[allow(dead_code)]
 mod place;
 mod processes;
+mod sagas;
 mod secrets;
 mod servers;
 mod storage;
