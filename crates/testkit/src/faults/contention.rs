@@ -21,16 +21,10 @@ static CONTEST: Story = Story::new("contest", include_str!("../../faults/contest
 pub(crate) fn section(options: &Options) -> Account {
     let mut account = Account::new("contention");
     let wanted = options.rounds(40, 1000);
-    rounds::until(
-        options,
-        &mut account,
-        u64::MAX,
-        |sum| sum.count("contests") >= wanted,
-        |seed, tally| one_run(options, seed, tally),
-    );
     account.claim("contests", wanted);
     account.claim("refused", wanted);
     account.claim("owners killed in a contest", wanted / 8);
+    rounds::until_claimed(options, &mut account, wanted * 2, |seed, tally| one_run(options, seed, tally));
     account
 }
 

@@ -35,17 +35,6 @@ pub(crate) fn section(options: &Options) -> Account {
         }
     }
     let wanted = options.rounds(60, 2000);
-    rounds::until(
-        options,
-        &mut account,
-        u64::MAX,
-        |sum| sum.count("crash points") >= wanted,
-        |seed, tally| {
-            let place = GATES.place(&options.raddle)?;
-            let said = BTreeMap::new();
-            Wait { place, chance: Chance::of(seed), run: None, said, rejects: seed % 8 == 7, crashes: 0 }.live(tally)
-        },
-    );
     account.claim("crash points", wanted);
     if !options.is_trial() {
         account.claim("engines killed", wanted / 3);
@@ -53,6 +42,11 @@ pub(crate) fn section(options: &Options) -> Account {
         account.claim("gates passed by a yes", wanted / 20);
         account.claim("gates closed by a no", wanted / 200);
     }
+    rounds::until_claimed(options, &mut account, wanted * 2, |seed, tally| {
+        let place = GATES.place(&options.raddle)?;
+        let said = BTreeMap::new();
+        Wait { place, chance: Chance::of(seed), run: None, said, rejects: seed % 8 == 7, crashes: 0 }.live(tally)
+    });
     account
 }
 

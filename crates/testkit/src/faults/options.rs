@@ -10,7 +10,7 @@ usage: faults [--short | --full] [--section NAME]… [--rounds N] [--seed N] [--
        faults mutants [--only NN]… [--list]
 
   --short        the form of every build: a few minutes on two cores (default)
-  --full         the figures that are asked for: hours on two cores
+  --full         ten times as much: half an hour to an hour on two cores
   --section NAME kills, boundaries, orphans, contention, gates, saga, images, seeds; all without it
   --rounds N     so many rounds instead of those of the form
   --seed N       the first round's seed (default 1); a round's seed is told with whatever it violates

@@ -9,8 +9,20 @@ use super::tally::{Account, Found, Kind, Tally, Violation};
 /// After so many broken promises of one section the rest would only be more of the same.
 const ENOUGH_BROKEN: usize = 10;
 
+/// Lives through rounds until all that the account claims was injected, but no more than `most`.
+pub(crate) fn until_claimed(
+    options: &Options,
+    account: &mut Account,
+    most: u64,
+    round: impl Fn(u64, &mut Tally) -> Found<()> + Sync,
+) {
+    let claims = account.claims.clone();
+    let enough = |sum: &Tally| claims.iter().all(|(what, least)| sum.count(what) >= *least);
+    until(options, account, most, enough, round);
+}
+
 /// Lives through at most so many rounds, until `enough` of the sum says so. A round gets its seed and its own counts.
-pub(crate) fn until(
+fn until(
     options: &Options,
     account: &mut Account,
     most: u64,

@@ -55,7 +55,8 @@ pub(crate) fn section(options: &Options) -> Account {
         Ok(())
     });
     if !options.is_trial() {
-        (1..=tellings).for_each(|k| account.claim(format!("step {k:02} crashed"), 1));
+        // The last one may come with the one before it.
+        (1..tellings).for_each(|k| account.claim(format!("step {k:02} crashed"), 1));
     }
     account
 }

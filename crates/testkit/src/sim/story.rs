@@ -16,7 +16,7 @@ use raddle_sim::chance::{Chance, chance_of};
 /// Whether another attempt of that task would fail in the same way: every second task's program is not there at all
 /// when it cannot be started.
 pub(crate) fn lasts(task: TaskIx, class: FailureClass) -> bool {
-    class == FailureClass::Start && task.0 % 2 == 0
+    class == FailureClass::Start && task.0.is_multiple_of(2)
 }
 
 /// A task as the story tells it.
