@@ -51,6 +51,7 @@ fn dispatch(command: Command, colour: Colour) -> Result<Exit, Problem> {
         Command::Why(args) => run::why(args),
         Command::Checkpoint(args) => run::checkpoint(args),
         Command::Gc(args) => run::gc(args),
+        Command::Fsck(args) => run::fsck(args),
         Command::Executors(args) => match args.action {
             None => executors::compare(args.json, colour),
             Some(ExecutorsAction::Compare { json }) => executors::compare(json || args.json, colour),

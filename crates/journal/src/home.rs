@@ -12,7 +12,7 @@ use crate::lock;
 use crate::meta::{self, RunMeta};
 use crate::outputs;
 use crate::run_id::{RunId, is_prefix};
-use crate::sqlite::{self, Reader, SqliteJournal, io};
+use crate::sqlite::{self, Reader, Salvage, SqliteJournal, io};
 
 /// How many names are tried for a new run before something must be wrong with the noise.
 const TRIES: usize = 16;
@@ -153,6 +153,13 @@ impl Home {
         let folder = self.run_folder(run);
         let _lock = lock::OwnerLock::take(&folder)?;
         std::fs::remove_dir_all(&folder).map_err(|e| io("remove the run", e))
+    }
+
+    /// Makes a new journal from the good beginning of a damaged one, up to record `keep` at most, and keeps the damaged one
+    /// in a folder beside it. The reason why no more is kept comes with the number. `Owned` while an engine has the run;
+    /// `Damaged` when nothing can be kept or nothing is wrong. Other runs are not touched.
+    pub fn salvage(&self, run: &RunId, keep: Option<(u64, &str)>, at: Time) -> Result<Salvage, JournalError> {
+        sqlite::salvage(&self.run_folder(run), keep, at)
     }
 
     /// All runs, newest first, each with a glance at its journal.

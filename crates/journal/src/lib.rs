@@ -8,6 +8,7 @@
 //! | `journal.db` (`-wal`, `-shm`) | the records; the only truth |
 //! | `outputs/<hex>` | outputs over 4 KiB, named by their BLAKE3 digest |
 //! | `owner.lock` | locked by the engine that owns the run; names its process and epoch |
+//! | `damaged-N/` | a damaged journal that was salvaged into a new one |
 //! | `meta.json` | an index for listings; may be missing, stale or wrong without harm |
 
 mod chain;
@@ -25,4 +26,4 @@ pub use memory::{MemoryJournal, MemoryStore};
 pub use meta::RunMeta;
 pub use outputs::INLINE_LIMIT_BYTES;
 pub use run_id::RunId;
-pub use sqlite::{Reader, SqliteJournal};
+pub use sqlite::{Reader, Salvage, SqliteJournal};

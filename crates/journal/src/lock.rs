@@ -2,7 +2,7 @@
 //! not know what an owner may do.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -79,26 +79,33 @@ impl OwnerLock {
         signature(&self.file).1
     }
 
-    /// Writes beside the signature why nothing can be recorded, or takes that away. In place, so that it needs no room on
-    /// a disk that has none; a courtesy, so what fails is let go.
-    pub(crate) fn leave_word(&mut self, epoch: u32, why: Option<&str>) {
-        let mut text = format!("{} {epoch}\n", std::process::id());
+    /// Writes beside the signature why nothing can be recorded, or takes that away. A courtesy, so what fails is let go.
+    pub(crate) fn leave_word(&mut self, epoch: u32, seq: u64, why: Option<&str>) {
+        let mut text = signed(epoch, seq);
         if let Some(why) = why {
             let why: String = why.chars().filter(|c| !c.is_control()).take(WORD_CHARS).collect();
             text.push_str(&format!("paused: {why}\n"));
         }
-        let _ = self.file.write_all_at(text.as_bytes(), 0).and_then(|()| self.file.set_len(text.len() as u64));
+        let _ = self.write(&text);
+    }
+
+    /// Writes down that everything up to that record is durable, after it has become so. No sync: what reaches the disk
+    /// later than it ought to is a smaller number, which is true as well. Whoever finds less in the journal knows that
+    /// something is missing, where the write-ahead log alone would look like one that ends there.
+    pub(crate) fn note(&mut self, epoch: u32, seq: u64) {
+        let _ = self.file.write_all_at(signed(epoch, seq).as_bytes(), 0);
     }
 
     /// Writes the owner's process and epoch into the file. No sync: it matters to processes that are alive together
     /// with this one; what must survive the machine is in the records.
-    pub(crate) fn sign(&mut self, epoch: u32) -> Result<(), JournalError> {
-        let text = format!("{} {epoch}\n", std::process::id());
-        self.file
-            .set_len(0)
-            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
-            .and_then(|_| self.file.write_all(text.as_bytes()))
-            .map_err(|e| io("sign the lock of the run", e))
+    pub(crate) fn sign(&mut self, epoch: u32, seq: u64) -> Result<(), JournalError> {
+        self.write(&signed(epoch, seq)).map_err(|e| io("sign the lock of the run", e))
+    }
+
+    /// In place, so that it needs no room on a disk that has none.
+    fn write(&mut self, text: &str) -> std::io::Result<()> {
+        self.file.write_all_at(text.as_bytes(), 0)?;
+        self.file.set_len(text.len() as u64)
     }
 
     /// Whether the locked file is still the one that others find: a lock on a deleted file keeps nobody out.
@@ -124,6 +131,26 @@ pub(crate) fn holder(folder: &Path) -> Option<String> {
     }
 }
 
+/// `pid EPOCH SEQ CHECK`: the check tells a number that was written from one that is noise.
+fn signed(epoch: u32, seq: u64) -> String {
+    let text = format!("{} {epoch} {seq}", std::process::id());
+    format!("{text} {}\n", check(&text))
+}
+
+fn check(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex()[..8].to_owned()
+}
+
+/// The last record that an owner of the run in that folder noted as durable; 0 when nothing is known.
+pub(crate) fn noted(folder: &Path) -> u64 {
+    let mut text = Vec::new();
+    let read = File::open(folder.join(FILE_NAME)).and_then(|file| file.take(SIGNED_BYTES).read_to_end(&mut text));
+    let text = String::from_utf8_lossy(&text);
+    let Some((line, sum)) = read.ok().and(text.lines().next()).and_then(|line| line.rsplit_once(' ')) else { return 0 };
+    let seq = line.split_ascii_whitespace().nth(2).filter(|_| check(line) == sum);
+    seq.and_then(|seq| seq.parse().ok()).unwrap_or(0)
+}
+
 /// Why the owner of the run in that folder can record nothing for now, if it says so.
 pub(crate) fn word(folder: &Path) -> Option<String> {
     holder(folder)?;
@@ -133,9 +160,9 @@ pub(crate) fn word(folder: &Path) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix("paused: ")).map(str::to_owned)
 }
 
-/// `pid EPOCH`, as far as it can be read; the content is a hint and is never trusted.
+/// Process and epoch, as far as it can be read; the content is a hint and is never trusted.
 fn signature(mut file: &File) -> (String, Option<u32>) {
-    let mut text = [0u8; 32];
+    let mut text = [0u8; 64];
     let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read(&mut text)).unwrap_or(0);
     let mut words = std::str::from_utf8(&text[..read]).unwrap_or("").split_ascii_whitespace();
     let pid = words.next().and_then(|w| w.parse::<u32>().ok());

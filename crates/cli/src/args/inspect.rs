@@ -226,6 +226,23 @@ pub struct GcArgs {
     pub json: bool,
 }
 
+/// `raddle fsck`.
+#[derive(Debug, Args)]
+pub struct FsckArgs {
+    /// The run: an id, an unambiguous beginning of one, or `last`; all of them when left out.
+    #[arg(value_name = "RUN", conflicts_with = "all")]
+    pub run: Option<String>,
+    /// All runs.
+    #[arg(long)]
+    pub all: bool,
+    /// Make a new journal from what comes before the damage; the damaged one is kept beside it.
+    #[arg(long)]
+    pub salvage: bool,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `raddle completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {

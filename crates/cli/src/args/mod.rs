@@ -118,6 +118,9 @@ pub enum Command {
     /// Print the JSON Schema of workflow files, or a part of it.
     #[command(after_help = "Examples:\n  raddle schema > workflow.schema.json\n  raddle schema tasks")]
     Schema(SchemaArgs),
+    /// Check what is stored of runs, and salvage damaged journals.
+    #[command(after_help = "Examples:\n  raddle fsck\n  raddle fsck last --salvage")]
+    Fsck(FsckArgs),
     /// Remove old finished runs.
     #[command(after_help = "Examples:\n  raddle gc --dry-run\n  raddle gc --older-than 30d")]
     Gc(GcArgs),

@@ -48,7 +48,7 @@ pub struct RunArgs {
     /// This task and everything that hangs on it; may be repeated.
     #[arg(long, value_name = "TASK", conflicts_with = "only")]
     pub from: Vec<String>,
-    /// Answer yes to every gate (not built yet).
+    /// With --recover: agree to effects that may happen a second time. Answering gates is not built yet.
     #[arg(long)]
     pub yes: bool,
     /// How results and progress are told.
@@ -73,7 +73,7 @@ pub struct ReportArgs {
 impl RunArgs {
     /// Refuses what is known by name only, before anything is read.
     pub fn refuse_unbuilt(&self) -> Result<(), Problem> {
-        if self.yes {
+        if self.yes && !self.recover {
             return Err(Problem::not_yet("--yes", "answers approval gates, and there are none yet"));
         }
         self.report.refuse_doubled_stdout()
@@ -96,6 +96,12 @@ pub struct ResumeArgs {
     /// The run: an id, an unambiguous beginning of one, or `last`.
     #[arg(value_name = "RUN")]
     pub run: String,
+    /// Only say what would be done; with --json as a document.
+    #[arg(long, conflicts_with_all = ["budget", "events"])]
+    pub dry_run: bool,
+    /// Agree to effects that may happen a second time, instead of being asked.
+    #[arg(long)]
+    pub yes: bool,
     /// Another budget, such as 5usd or 200000tok; may be repeated. It is for the whole run: what was spent stays spent.
     #[arg(long, value_name = "AMOUNT", value_parser = budget)]
     pub budget: Vec<Budget>,

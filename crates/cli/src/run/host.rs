@@ -66,6 +66,8 @@ pub struct Launch {
     secrets: Arc<Secrets>,
     /// `--no-wait`: leave instead of waiting, also for the disk.
     pub no_wait: bool,
+    /// What going on with it was said to do, for its document.
+    pub resumed: Option<Value>,
 }
 
 /// From where a run is driven.
@@ -121,6 +123,7 @@ impl Launch {
             strict,
             secrets: Arc::default(),
             no_wait: false,
+            resumed: None,
         }
     }
 
@@ -487,6 +490,9 @@ impl Launch {
                 let document = document::run_document(view, outputs, false, store::now(), &load);
                 let mut document = document.map_err(|e| journal_problem(id.as_str(), &e))?;
                 merged.add_to(&mut document);
+                if let Some(resumed) = &self.resumed {
+                    document["resume"] = resumed.clone();
+                }
                 print_json(&document)?;
             } else if !self.report.quiet {
                 print_outputs(view, outputs)?;

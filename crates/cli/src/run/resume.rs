@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::closing::exit_of_finished;
 use super::host::{Launch, Point, Word};
+use super::intent::Intent;
 use super::look::{document_of, print_json, unknown_task};
 use super::store::{self, Opened, journal_problem};
 use super::{begin, budget};
@@ -55,8 +56,29 @@ pub fn resume(args: ResumeArgs, colour: Colour) -> Result<Exit, Problem> {
     }
     let mut launch = relaunch(&home, &opened.view, budget, args.report, args.strict, colour)?;
     launch.no_wait = args.no_wait;
+    let intent = Intent::of(&opened.view, &launch.workflow);
+    if args.dry_run {
+        match launch.report.json {
+            true => print_json(&intent.json())?,
+            false => terminal::print(&intent.words())?,
+        }
+        return Ok(Exit::Success);
+    }
+    // Somebody else's run is not ours to ask about; taking it over says whose it is.
+    if !opened.live {
+        declare(&intent, &mut launch, args.yes)?;
+    }
     let word = raised.map_or(Word::None, Word::Budget);
     begin(false, move |leash| take_over(launch, id, word, leash))
+}
+
+/// Says what will be done, and asks where that is called for.
+fn declare(intent: &Intent, launch: &mut Launch, yes: bool) -> Result<(), Problem> {
+    if !launch.report.quiet {
+        terminal::tell(&intent.words());
+    }
+    launch.resumed = Some(intent.counts());
+    intent.agree(yes)
 }
 
 /// `raddle retry`.
@@ -81,7 +103,13 @@ fn go_on(args: ContinueArgs, colour: Colour, word: fn(raddle_engine::TaskIx) -> 
 }
 
 /// `run --recover`: the latest unfinished run of this workflow, else a new one.
-pub fn recover(mut launch: Launch, accept_changes: bool, detach: bool, colour: Colour) -> Result<Exit, Problem> {
+pub fn recover(
+    mut launch: Launch,
+    accept_changes: bool,
+    yes: bool,
+    detach: bool,
+    colour: Colour,
+) -> Result<Exit, Problem> {
     let home = launch.home.clone();
     let quiet = launch.report.quiet;
     let Some(opened) = latest_unfinished(&launch)? else {
@@ -107,6 +135,9 @@ pub fn recover(mut launch: Launch, accept_changes: bool, detach: bool, colour: C
         let no_wait = launch.no_wait;
         let mut launch = relaunch(&home, &opened.view, Budget::default(), launch.report, launch.strict, colour)?;
         launch.no_wait = no_wait;
+        if !opened.live {
+            declare(&Intent::of(&opened.view, &launch.workflow), &mut launch, yes)?;
+        }
         return begin(detach, move |leash| take_over(launch, id, Word::None, leash));
     }
     let changes = changes(&opened.view, &launch, colour);

@@ -29,7 +29,7 @@ pub fn run(args: RunArgs, colour: Colour) -> Result<Exit, Problem> {
     let mut launch = prepare(&shape, &args, colour)?;
     launch.no_wait = args.no_wait;
     if args.recover {
-        return resume::recover(launch, args.accept_changes, args.detach, colour);
+        return resume::recover(launch, args.accept_changes, args.yes, args.detach, colour);
     }
     launch.make_ready()?;
     super::begin(args.detach, move |leash| launch.start(leash))

@@ -77,7 +77,18 @@ pub fn now() -> Time {
 fn damaged(run: &str, what: &str) -> Problem {
     Problem::new(Exit::Damaged, format!("the journal of run {run} is damaged: {what}"))
         .hint("the run is left alone; other runs are not affected")
-        .hint("`raddle ps` lists it as quarantined")
+        .hint(format!("`raddle fsck {run}` says what is wrong; with `--salvage` it keeps what comes before the damage"))
+}
+
+/// An error with all its causes.
+pub fn with_causes(error: &JournalError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
 }
 
 /// What stands for the name of a run that has none yet.
@@ -85,15 +96,7 @@ pub const UNBORN: &str = "(new)";
 
 /// A journal's error in words, with the exit code that follows.
 pub fn journal_problem(run: &str, error: &JournalError) -> Problem {
-    let chain = |error: &dyn std::error::Error| {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
-        text
-    };
+    let chain = with_causes;
     match error {
         JournalError::Damaged { .. } | JournalError::OutOfStep { .. } => damaged(run, &chain(error)),
         JournalError::UnknownVersion { .. } => Problem::new(Exit::Damaged, format!("run {run}: {error}"))

@@ -12,12 +12,15 @@ mod damage;
 mod data;
 mod doubts;
 mod faults;
+mod intent;
 mod kill_minus_nine;
+mod ownership;
 mod permissions;
 // Shared with the tests against real partners; each of the two uses a part.
 #[allow(dead_code)]
 mod place;
 mod processes;
+mod repair;
 mod sagas;
 mod secrets;
 mod servers;

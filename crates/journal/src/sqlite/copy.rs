@@ -42,6 +42,11 @@ impl Copy {
         Ok(copy)
     }
 
+    /// The folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where the copied database is.
     pub(super) fn path(&self) -> PathBuf {
         self.folder.join(FILE_NAME)

@@ -13,14 +13,21 @@ mod image;
 mod owner;
 mod reader;
 mod rows;
+mod salvage;
 
 pub use owner::SqliteJournal;
 pub use reader::Reader;
+pub use salvage::Salvage;
+
+pub(crate) use salvage::salvage;
 
 pub(crate) use fault::io;
 
 /// Name of the journal's file in the folder of a run.
 pub(crate) const FILE_NAME: &str = "journal.db";
+
+/// There while a salvaged journal is being put in place; names the folder with the damaged one.
+pub(crate) const MARK_NAME: &str = "journal.db.salvaging";
 
 /// Name of that file while it is being made.
 pub(crate) const NEW_FILE_NAME: &str = "journal.db.new";

@@ -13,7 +13,7 @@ use super::fault::{io, is_conflict, judge};
 use super::rows::{self, Access, Batch};
 use super::{image, reader};
 use crate::chain::{Header, Tip};
-use crate::lock::OwnerLock;
+use crate::lock::{self, OwnerLock};
 use crate::meta::{self, RunMeta};
 use crate::outputs::Outputs;
 use crate::record;
@@ -61,17 +61,22 @@ enum Database {
 impl SqliteJournal {
     /// Takes over the empty folder of a new run. Nothing is written before the first append but the lock.
     pub(crate) fn create(folder: PathBuf, meta: RunMeta) -> Result<SqliteJournal, JournalError> {
+        Ok(SqliteJournal { meta: Some(meta), ..SqliteJournal::create_as(folder, 1)? })
+    }
+
+    /// The same without an index beside it, as the owner of that epoch.
+    pub(super) fn create_as(folder: PathBuf, epoch: u32) -> Result<SqliteJournal, JournalError> {
         let mut lock = OwnerLock::take(&folder)?;
-        lock.sign(1)?;
+        lock.sign(epoch, 0)?;
         Ok(SqliteJournal {
             db: Database::Unborn,
             outputs: Outputs::of(&folder),
             folder,
-            epoch: 1,
+            epoch,
             tip: Tip::default(),
             attempted: None,
             damaged: None,
-            meta: Some(meta),
+            meta: None,
             payload: Vec::new(),
             lock,
         })
@@ -83,16 +88,18 @@ impl SqliteJournal {
             return Err(JournalError::NotFound);
         }
         let mut lock = OwnerLock::take(&folder)?;
+        reader::refuse_half_salvaged(&folder)?;
         reader::check_log(&folder)?;
         let db = rows::open(&folder.join(FILE_NAME), Access::Write)?;
         let tip = rows::tip(&db)?;
+        reader::refuse_short(tip.seq, lock::noted(&folder))?;
         let signed = lock.signed_epoch().filter(|e| *e <= tip.epoch.saturating_add(SILENT_OWNERS)).unwrap_or(0);
         let epoch = tip
             .epoch
             .max(signed)
             .checked_add(1)
             .ok_or(JournalError::Damaged { after: tip.seq, what: "the run has had impossibly many owners".into() })?;
-        lock.sign(epoch)?;
+        lock.sign(epoch, tip.seq)?;
         Ok(SqliteJournal {
             db: Database::Open(db),
             outputs: Outputs::of(&folder),
@@ -223,7 +230,10 @@ impl Journal for SqliteJournal {
         self.payload = payload;
         self.payload.shrink_to(ROW_BYTES);
         match committed {
-            Ok(()) => (self.tip, self.attempted) = (tip, None),
+            Ok(()) => {
+                (self.tip, self.attempted) = (tip, None);
+                self.lock.note(self.epoch, tip.seq);
+            }
             Err(_) => self.attempted = Some(tip),
         }
         committed
@@ -256,7 +266,7 @@ impl Journal for SqliteJournal {
     }
 
     fn leave_word(&mut self, why: Option<&str>) {
-        self.lock.leave_word(self.epoch, why);
+        self.lock.leave_word(self.epoch, self.tip.seq, why);
     }
 
     fn replay(&mut self, each: &mut dyn FnMut(Record)) -> Result<(), JournalError> {

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::copy::Copy;
 use super::fault::io;
 use super::rows::{self, Access};
-use super::{FILE_NAME, image};
+use super::{FILE_NAME, MARK_NAME, image};
 use crate::chain::Tip;
 use crate::lock;
 use crate::outputs::Outputs;
@@ -49,18 +49,22 @@ impl Reader {
     /// Calls `each` for every record that was made durable since the last call (the first time: all), in order, and
     /// returns the number of the last. Stops at the first damage; what came before was delivered.
     pub fn read(&mut self, each: &mut dyn FnMut(Record)) -> Result<u64, JournalError> {
+        // Noted before it is read: what becomes durable meanwhile may be read or not.
+        let noted = lock::noted(&self.folder);
         // A copy is as old as the moment in which it was made.
         if self.copy.is_some() || self.access == Access::ReadAtRest && !at_rest(&self.folder) {
             self.reopen()?;
         }
         let mut read = rows::read(&self.db, &mut self.tip, each);
-        if self.access == Access::ReadAtRest && (read.is_err() || !at_rest(&self.folder)) {
+        if self.access == Access::ReadAtRest && (read.is_err() || self.tip.seq < noted || !at_rest(&self.folder)) {
             // An owner came while nothing was locked. What has been delivered is vouched for by its hashes; the rest
             // is read again with the owner's knowledge.
             self.reopen()?;
             read = rows::read(&self.db, &mut self.tip, each);
         }
-        read.map(|()| self.tip.seq)
+        read?;
+        refuse_short(self.tip.seq, noted)?;
+        Ok(self.tip.seq)
     }
 
     fn reopen(&mut self) -> Result<(), JournalError> {
@@ -82,6 +86,7 @@ impl Reader {
 
     /// Looks at the end of the journal only: what is there must be ours and its last batch must fit the one before.
     pub(crate) fn glance(&mut self) -> Result<u64, JournalError> {
+        let noted = lock::noted(&self.folder);
         let tip = match rows::tip(&self.db) {
             Err(_) if self.access == Access::ReadAtRest => {
                 self.reopen()?;
@@ -89,7 +94,14 @@ impl Reader {
             }
             other => other,
         };
-        tip.map(|tip| tip.seq)
+        let seq = tip?.seq;
+        // The connection may be older than the note.
+        if seq < noted && self.access == Access::ReadAtRest {
+            self.reopen()?;
+            return rows::tip(&self.db).and_then(|tip| refuse_short(tip.seq, noted).map(|()| tip.seq));
+        }
+        refuse_short(seq, noted)?;
+        Ok(seq)
     }
 }
 
@@ -113,6 +125,7 @@ fn access(folder: &Path) -> Result<Access, JournalError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(JournalError::NotFound),
         Err(e) => return Err(io("find the journal", e)),
     }
+    refuse_half_salvaged(folder)?;
     if at_rest(folder) {
         return Ok(Access::ReadAtRest);
     }
@@ -120,6 +133,22 @@ fn access(folder: &Path) -> Result<Access, JournalError> {
         check_log(folder)?;
     }
     Ok(Access::Read)
+}
+
+/// Refuses a journal that ends before a record of which its owner noted that it was durable.
+pub(super) fn refuse_short(seq: u64, noted: u64) -> Result<(), JournalError> {
+    if seq >= noted {
+        return Ok(());
+    }
+    Err(JournalError::Damaged { after: seq, what: format!("records up to {noted} were durable and are missing") })
+}
+
+/// A salvage that was killed half way has to be made again before anything is believed.
+pub(super) fn refuse_half_salvaged(folder: &Path) -> Result<(), JournalError> {
+    match folder.join(MARK_NAME).exists() {
+        true => Err(JournalError::Damaged { after: 0, what: "its salvage was interrupted".into() }),
+        false => Ok(()),
+    }
 }
 
 /// Whether nobody owns the run and its database file holds everything.
