@@ -82,8 +82,9 @@ fn the_truth_is_told_two_seconds_after_any_kill_and_the_next_owner_comes_within_
         let next = place.start(&["resume", "last"]);
         until("the next owner is at work", || place.text("log") == "a\na\n");
         assert!(asked.elapsed() < Duration::from_secs(10), "{who}: {:?}", asked.elapsed());
-        let strangers = processes::of_tasks(place.root()).into_iter().filter(|p| p.words.contains("sleep 300")).count();
-        assert_eq!(strangers, 1, "{who}: what the engine before had started is gone");
+        let sleeps = |p: &processes::Process| p.words.starts_with("sleep 300");
+        let left = processes::of_tasks(place.root()).into_iter().filter(sleeps).count();
+        assert!(left <= 1, "{who}: something that the engine before had started is alive beside the next");
         place.file("go", "");
         next.ended().exits(0);
     }
