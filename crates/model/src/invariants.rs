@@ -23,13 +23,14 @@ const MAX_NESTED_LOOPS: usize = 2;
 /// What expressions can be asked about.
 const NAMES: [&str; 3] = ["tasks", "outcome", "run"];
 /// What is known of a task.
-const TASK: [&str; 11] = [
+const TASK: [&str; 12] = [
     "state",
     "result",
     "kind",
     "attempts",
     "retries",
     "effects",
+    "undone",
     "output",
     "error_class",
     "error",
@@ -93,6 +94,8 @@ pub struct EndedTask {
     pub retries: u64,
     /// How often its work was really done, whether or not an engine heard of it.
     pub effects: u64,
+    /// How often it was really undone by its compensation.
+    pub undone: u64,
     pub output: serde_json::Value,
     /// Empty without an error.
     pub error_class: String,
@@ -171,6 +174,7 @@ impl Ended {
                 ("attempts", number(task.attempts)),
                 ("retries", number(task.retries)),
                 ("effects", number(task.effects)),
+                ("undone", number(task.undone)),
                 ("output", value_of(&task.output)),
                 ("error_class", task.error_class.as_str().into()),
                 ("error", task.error.as_str().into()),

@@ -31,6 +31,7 @@ pub(crate) fn read(world: &World<'_>) -> Result<(Ended, RunView), String> {
             attempts,
             retries: attempts.saturating_sub(1),
             effects: u64::from(world.done(n as u32)),
+            undone: u64::from(world.undone(n as u32)),
             output: output
                 .filter(|_| completed)
                 .and_then(|text| serde_json::from_str(&text).ok())

@@ -136,6 +136,18 @@ const EVENTFUL_ENDS: u32 = 3;
 /// A task that had so many turns as well.
 const EVENTFUL_TURNS: u32 = 40;
 
+/// Turns in which a task is undone are numbered from here on, apart from its own.
+pub(crate) const UNDOING: u32 = 1 << 20;
+
+/// A turn of a task, or of undoing it.
+pub(crate) fn turn_words(id: &str, turn: u32) -> String {
+    match turn.checked_sub(UNDOING) {
+        None => format!("{id}'s turn {turn}"),
+        Some(1) => format!("the undoing of {id}"),
+        Some(n) => format!("try {n} of undoing {id}"),
+    }
+}
+
 /// Decides who is struck, and remembers it.
 pub(crate) struct Luck {
     seed: u64,
@@ -168,7 +180,7 @@ impl Luck {
     pub(crate) fn strikes(&self, kind: Kind, place: Place) -> Option<Chance> {
         let rate = self.rates[kind as usize];
         let late = match place {
-            Place::Turn(_, turn) | Place::Write(_, _, turn) | Place::Answer(_, turn) => turn > EVENTFUL_TURNS,
+            Place::Turn(_, turn) | Place::Write(_, _, turn) | Place::Answer(_, turn) => turn % UNDOING > EVENTFUL_TURNS,
             Place::End(end) => end > EVENTFUL_ENDS,
         };
         let fault = Fault { kind, place };

@@ -16,15 +16,12 @@ use raddle_kernel::{Attempt, FailureClass, TaskIx};
 use raddle_model::workflow::ExecutionMode;
 
 use crate::acts::{self, Act, Deed};
-use crate::faults::{Kind, Place};
+use crate::faults::{Kind, Place, turn_words};
 use crate::samples::Bring;
 use crate::world::World;
 
 /// Waits in a row in which no time passes, before the engine is said to turn in circles.
 const MOST_IDLE_WAITS: u32 = 50_000;
-
-/// Turns in which a task is undone are numbered from here on, apart from its own.
-const UNDOING: u32 = 1 << 20;
 
 /// See the module.
 pub(crate) struct Stage<'w, 's> {
@@ -119,6 +116,9 @@ impl<'w, 's> Stage<'w, 's> {
                 self.world.say(|| format!("{}: attempt {} fails, and its work was done", self.id(task), attempt.0));
             }
         }
+        if done && undoes {
+            self.world.undid(task.0);
+        }
         let metered = !undoes;
         let usage = acts::usage(&self.world.luck, task.0, self.world.subject.task(task.0), turn).filter(|_| metered);
         let session = usage.map(|_| format!("session-{}-{}", task.0, attempt.0));
@@ -134,7 +134,7 @@ impl<'w, 's> Stage<'w, 's> {
                 }
                 _ => (ended(key, epoch), "is reported twice"),
             };
-            self.world.luck.tell(Kind::Duplicates, place, || format!("the end of {id}'s turn {turn} {words}"));
+            self.world.luck.tell(Kind::Duplicates, place, || format!("the end of {} {words}", turn_words(id, turn)));
             self.post(chance.below(3000), Mail::Stale(Box::new(stale)));
         }
         reports.push(Report::Ended(ended(key, epoch)));
@@ -186,7 +186,7 @@ impl<'w, 's> Stage<'w, 's> {
         if let Some(mut chance) = luck.strikes(Kind::Crashes, place) {
             let after_ms = if chance.one_in(3) { 0 } else { chance.below(lasts_ms.max(1)) };
             luck.tell(Kind::Crashes, place, || {
-                format!("the engine dies {} into {id}'s turn {turn}", seconds(after_ms))
+                format!("the engine dies {} into {}", seconds(after_ms), turn_words(id, turn))
             });
             self.post(after_ms, Mail::Die(key));
         }
@@ -194,7 +194,7 @@ impl<'w, 's> Stage<'w, 's> {
             let kind = chance.pick(&[StopKind::Interrupt, StopKind::Terminate, StopKind::Cancel]);
             let after_ms = chance.below(lasts_ms.max(1));
             luck.tell(Kind::Stops, place, || {
-                format!("somebody {} {} into {id}'s turn {turn}", stop_words(kind), seconds(after_ms))
+                format!("somebody {} {} into {}", stop_words(kind), seconds(after_ms), turn_words(id, turn))
             });
             self.post(after_ms, Mail::Control(kind));
         }
@@ -219,7 +219,7 @@ impl Dispatcher for Stage<'_, '_> {
         let limit_ms = spec.timeout.as_millis() as u64;
         let undoes = world.witness.borrow().run().undoes(key.task);
         let turn = match undoes {
-            true => UNDOING + key.attempt.0,
+            true => world.witness.borrow().undo_turn(key.task),
             false => world.witness.borrow().turn(key.task),
         };
         let act = match undoes {

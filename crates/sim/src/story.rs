@@ -96,8 +96,9 @@ fn look_back(world: &World<'_>) -> String {
                 1 => ", done once".into(),
                 n => format!(", done {n} times"),
             };
+            let undone = if task.undone > 0 { ", undone" } else { "" };
             let attempts = if task.attempts == 1 { "1 attempt".into() } else { format!("{} attempts", task.attempts) };
-            world.note(format!("  {id}: {} after {attempts}{done}", task.state));
+            world.note(format!("  {id}: {} after {attempts}{done}{undone}", task.state));
         }
     }
     ended.outcome

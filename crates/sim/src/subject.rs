@@ -48,6 +48,8 @@ pub struct Subject {
     weights: Vec<u32>,
     chapter: Chapter,
     graph: Option<Arc<Graph>>,
+    /// The saga of each task; 0 is none.
+    pub(crate) scopes: Vec<u32>,
     notes: Vec<String>,
 }
 
@@ -69,6 +71,7 @@ impl Subject {
             options: serde_json::to_string(&snapshot).expect("a snapshot is plain data"),
             ..Chapter::default()
         };
+        let scopes = workflow.scopes().collect();
         let workflow = Arc::new(workflow);
         let inputs = inputs.into_iter().collect();
         let mut subject = Subject {
@@ -82,6 +85,7 @@ impl Subject {
             weights,
             chapter,
             graph: None,
+            scopes,
             notes,
         };
         // Every engine makes its own; what watches them needs one only.

@@ -6,6 +6,7 @@ use raddle_engine::attempt::Usage;
 use raddle_engine::fact::{Fact, Record};
 use raddle_kernel::{FailureClass, Graph, OnDoubt, Outcome, Phase, Run, Strength, TaskIx};
 
+use crate::faults::UNDOING;
 use crate::subject::Subject;
 use crate::words;
 use crate::world::World;
@@ -31,6 +32,10 @@ pub(crate) struct Witness {
 struct Seen {
     /// Ends that were heard of.
     ends: u32,
+    /// Ends of attempts to undo it.
+    undo_ends: u32,
+    /// The record that completed it.
+    completed: u64,
     /// Nobody knows how far its last attempt came, and no person has said anything since.
     unknown: bool,
     /// How it has settled.
@@ -76,6 +81,11 @@ impl Witness {
     /// The number of the turn that the task's next attempt is, from 1.
     pub(crate) fn turn(&self, task: TaskIx) -> u32 {
         self.seen(task).ends + 1
+    }
+
+    /// The number of the turn that the next attempt to undo the task is.
+    pub(crate) fn undo_turn(&self, task: TaskIx) -> u32 {
+        UNDOING + 1 + self.seen(task).undo_ends
     }
 
     /// Takes in a record that has just become durable.
@@ -140,6 +150,7 @@ impl Witness {
     fn before(&self, subject: &Subject, record: &Record) -> Checked {
         match &record.fact {
             Fact::AttemptStarted { task, .. } => self.start(subject, *task),
+            Fact::CompensationStarted { task, .. } => self.undo(subject, *task),
             Fact::AttemptAbandoned { task, .. } if self.needs_a_word(*task) => {
                 Err(("nothing effectful is repeated unasked", format!("{} goes back to the queue", id(subject, *task))))
             }
@@ -190,6 +201,24 @@ impl Witness {
         Ok(())
     }
 
+    /// What was done last in a saga is undone first.
+    fn undo(&self, subject: &Subject, task: TaskIx) -> Checked {
+        let completed = self.seen(task).completed;
+        let waits = |(other, scope): (u32, &u32)| {
+            let after = self.seen(TaskIx(other)).completed > completed;
+            let done = self.run.state(TaskIx(other)).phase();
+            let stands = done == Phase::Completed || done.is_owed_undoing();
+            after && stands && *scope == subject.scopes[task.index()] && subject.task(other).compensate.is_some()
+        };
+        match (0u32..).zip(&subject.scopes).find(|entry| waits(*entry)) {
+            Some((other, _)) => {
+                let what = format!("{} is undone before {}", id(subject, task), id(subject, TaskIx(other)));
+                Err(("what was done last is undone first", what))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn needs_a_word(&self, task: TaskIx) -> bool {
         self.graph().side_effects(task) && self.graph().on_doubt(task) != OnDoubt::Rerun
     }
@@ -217,7 +246,13 @@ impl Witness {
     fn after(&mut self, record: &Record) {
         match &record.fact {
             Fact::AttemptStarted { task, .. } => self.see(*task).unknown = false,
-            Fact::AttemptSucceeded { task, usage, .. } => self.end(*task, usage.as_deref()),
+            Fact::AttemptSucceeded { task, usage, .. } => {
+                self.end(*task, usage.as_deref());
+                self.see(*task).completed = record.seq;
+            }
+            Fact::CompensationSucceeded { task, .. } | Fact::CompensationFailed { task, .. } => {
+                self.see(*task).undo_ends += 1;
+            }
             Fact::AttemptFailed { task, usage, class, .. } => {
                 self.end(*task, usage.as_deref());
                 if *class == FailureClass::Lost {

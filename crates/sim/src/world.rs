@@ -34,8 +34,8 @@ pub(crate) struct World<'s> {
     pub(crate) luck: Luck,
     pub(crate) store: MemoryStore,
     pub(crate) witness: RefCell<Witness>,
-    /// How often each task's work was really done.
-    effects: RefCell<Vec<u32>>,
+    /// How often each task's work was really done, and undone.
+    effects: RefCell<Vec<[u32; 2]>>,
     /// The engine that drives now, from 1.
     pub(crate) engine: Cell<u32>,
     seed: u64,
@@ -53,7 +53,7 @@ impl<'s> World<'s> {
             luck,
             store: MemoryStore::new(),
             witness: RefCell::new(Witness::new(subject)),
-            effects: RefCell::new(vec![0; subject.workflow.tasks.len()]),
+            effects: RefCell::new(vec![[0; 2]; subject.workflow.tasks.len()]),
             engine: Cell::new(0),
             seed,
             now_ms: Cell::new(DAWN_MS),
@@ -152,16 +152,29 @@ impl<'s> World<'s> {
     }
 
     pub(crate) fn did(&self, task: u32) {
+        self.count(task, 0);
+    }
+
+    pub(crate) fn undid(&self, task: u32) {
+        self.count(task, 1);
+    }
+
+    fn count(&self, task: u32, what: usize) {
         let mut effects = self.effects.borrow_mut();
         if effects.len() <= task as usize {
-            effects.resize(task as usize + 1, 0);
+            effects.resize(task as usize + 1, [0; 2]);
         }
-        effects[task as usize] += 1;
+        effects[task as usize][what] += 1;
+    }
+
+    /// How often a task's work was really undone.
+    pub(crate) fn undone(&self, task: u32) -> u32 {
+        self.effects.borrow().get(task as usize).map_or(0, |counts| counts[1])
     }
 
     /// How often a task's work was really done.
     pub(crate) fn done(&self, task: u32) -> u32 {
-        self.effects.borrow().get(task as usize).copied().unwrap_or(0)
+        self.effects.borrow().get(task as usize).map_or(0, |counts| counts[0])
     }
 
     pub(crate) fn into_parts(self) -> (Option<Broken>, Luck, Vec<String>) {

@@ -163,3 +163,23 @@ fn what_is_checked_is_no_part_of_what_is_run() {
     let without = without.split("invariants:").next().unwrap();
     assert_eq!(workflow(&with).hash, workflow(without).hash);
 }
+
+#[test]
+fn what_a_saga_did_is_undone_last_first() {
+    let text = "
+on_failure: compensate
+tasks:
+  - {id: book, run: ./book, compensate: {run: ./cancel}}
+  - {id: seat, run: ./seat, compensate: {run: ./free}, depends_on: [book]}
+  - {id: pay, run: ./pay, depends_on: [seat]}
+invariants:
+  - {name: nothing is ever undone, expr: tasks.book.undone + tasks.seat.undone == 0}
+";
+    let subject = subject(text);
+    let found = seeds(&subject, 400, Kinds::ALL);
+    let own = found.failing.iter().find(|told| told.broken.as_ref().is_some_and(|b| !b.invariant));
+    assert!(own.is_none(), "{own:?}");
+    assert!(found.failed > 10, "{found:?}");
+    let small = shrink(&subject, &found.failing[0], Kinds::ALL);
+    assert!(small.lines.iter().any(|line| line.contains("compensated")), "{:#?}", small.lines);
+}
