@@ -105,6 +105,19 @@ pub fn sandbox_warm(snippet: &str, input: &str, calls: &str) -> Result<String, S
     Ok(format!("{{\"calls\":{calls},\"ms_per_call\":{:.4}}}", ms / f64::from(calls.max(1))))
 }
 
+/// So many evaluations begun at once by a new dispatcher; how long until the last has ended.
+pub fn sandbox_crowd(snippet: &str, input: &str, tasks: &str) -> Result<String, String> {
+    let (tasks, work) = (number(tasks)?, code(snippet, input)?);
+    let began = Instant::now();
+    let mut hands = Hands::new(&[])?;
+    (0..tasks).for_each(|_| hands.start(work.clone()));
+    let (mut ended, mut reports) = (0, Vec::new());
+    while ended < tasks {
+        ended += hands.ended(&mut reports)?;
+    }
+    Ok(format!("{{\"tasks\":{tasks},\"ms\":{:.3}}}", began.elapsed().as_secs_f64() * 1e3))
+}
+
 /// `calls` calls of a tool of a stdio server (or of the one at a URL), `in_flight` at a time. The server's start is not part of the time.
 pub fn mcp(calls: &str, in_flight: &str, tool: &str, arguments: &str, server: &[&str]) -> Result<String, String> {
     let (calls, in_flight) = (number(calls)?, number(in_flight)?.max(1));

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         ["durable", shape, steps] => bench::steps::durable(shape, steps),
         ["sandbox", snippet, input] => bench::hands::sandbox(snippet, input),
         ["sandbox-warm", snippet, input, calls] => bench::hands::sandbox_warm(snippet, input, calls),
+        ["sandbox-crowd", snippet, input, tasks] => bench::hands::sandbox_crowd(snippet, input, tasks),
         ["mcp", calls, in_flight, tool, arguments, ..] if words.len() > 5 => {
             bench::hands::mcp(calls, in_flight, tool, arguments, &words[5..])
         }
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
         ["recover-resume", folder] => bench::recover::resume(folder),
         ["replay", steps] => bench::recover::replay(steps),
         _ => Err("usage: raddle-bench version | proc DAG JOBS CMD… | noop DAG | durable chain|fan|conc STEPS | \
-                  recover STEPS | replay STEPS | sandbox SNIPPET INPUT | sandbox-warm SNIPPET INPUT CALLS | \
+                  recover STEPS | replay STEPS | sandbox SNIPPET INPUT | sandbox-warm SNIPPET INPUT CALLS | sandbox-crowd SNIPPET INPUT TASKS | \
                   mcp CALLS IN_FLIGHT TOOL ARGUMENTS SERVER…"
             .to_owned()),
     };
