@@ -2,6 +2,7 @@
 //! not know stores, processes or protocols, and it has no special path for recovery: a restart folds the records,
 //! claims that unheld attempts are lost, and goes on.
 
+mod fallbacks;
 mod pause;
 mod undo;
 
@@ -288,6 +289,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         let now = self.clock.now();
         self.input(Input::Tick, |event| plain_fact(event, "")).ok();
         self.feel_pressure(now);
+        self.skip_unneeded();
         let more = self.admit(now);
         self.end_if_used_up(now);
         self.commit()?;

@@ -47,6 +47,11 @@ pub trait Program {
         None
     }
 
+    /// Tasks with the ones that run only when they fail.
+    fn fallbacks(&self) -> &[(TaskIx, TaskIx)] {
+        &[]
+    }
+
     /// Completes a usage report: prices tokens that came without a cost.
     fn price(&self, task: TaskIx, usage: &mut Usage);
 }

@@ -157,6 +157,9 @@ pub struct TaskRecord {
     /// How many tokens an attempt is said to use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimated_tokens: Option<u64>,
+    /// The task that runs only when this one fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<u32>,
     /// What it declares to use of the machine.
     #[serde(skip_serializing_if = "is_nothing")]
     pub resources: Resources,
@@ -210,6 +213,7 @@ impl Snapshot {
                 cost_budget: task.cost_budget(),
                 estimated_cost: task.estimate.cost_usd.and_then(Money::from_usd),
                 estimated_tokens: task.estimate.tokens,
+                fallback: task.fallback,
                 resources: resources_of(task),
                 hash: task.hash.clone(),
                 side_effects: task.side_effects,

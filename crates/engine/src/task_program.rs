@@ -2,6 +2,7 @@
 //! results by format and schema. It does not know how attempts are performed.
 
 mod agent;
+mod fallbacks;
 mod retries;
 mod undo;
 
@@ -61,6 +62,7 @@ pub struct TaskProgram {
     /// Nothing is resolved and every output is null.
     simulate: bool,
     secrets: Arc<Secrets>,
+    fallbacks: Vec<(TaskIx, TaskIx)>,
 }
 
 impl TaskProgram {
@@ -77,6 +79,8 @@ impl TaskProgram {
         simulate: bool,
     ) -> Self {
         let graph = Arc::new(graph_of(&workflow, weights, mode));
+        let pairs = (0u32..).zip(&workflow.tasks);
+        let fallbacks = pairs.filter_map(|(n, task)| Some((TaskIx(n), TaskIx(task.fallback?)))).collect();
         TaskProgram {
             schemas: HashMap::new(),
             complaints: HashMap::new(),
@@ -88,6 +92,7 @@ impl TaskProgram {
             models,
             place,
             secrets: Arc::default(),
+            fallbacks,
         }
     }
 
@@ -163,18 +168,19 @@ impl TaskProgram {
 
     /// JSON text of `{id: {status, output, error?}}` for the declared dependencies; `None` without any.
     fn deps(&self, task: TaskIx, context: &Context<'_>) -> Result<Option<Arc<str>>, Failure> {
-        let dependencies = self.task(task).depends_on.iter().map(|dependency| TaskIx(dependency.task));
+        let dependencies = self.declared(task).into_iter().map(|(dependency, _)| dependency);
         // What undoes a task may look at what that did.
         let dependencies: Vec<TaskIx> = dependencies.chain(context.undoing.then_some(task)).collect();
         if dependencies.is_empty() {
             return Ok(None);
         }
         let mut text = String::from("{");
-        for from in dependencies {
+        for dependency in dependencies {
             if text.len() > 1 {
                 text.push(',');
             }
-            push_json_string(&mut text, &self.task(from).id);
+            push_json_string(&mut text, &self.task(dependency).id);
+            let from = self.supplier(dependency, context);
             let state = context.run.state(from);
             // Blocked, skipped and cancelled dependencies never had a result; over a soft edge they read as errors.
             let is_there = undo::has_output(from, context);
@@ -350,6 +356,10 @@ impl Program for TaskProgram {
         self.models_chosen.insert(key.task, model.to_owned());
     }
 
+    fn fallbacks(&self) -> &[(TaskIx, TaskIx)] {
+        &self.fallbacks
+    }
+
     fn other_model(&self, task: TaskIx, failures: u32) -> Option<(&str, String)> {
         retries::other_model(self.task(task), self.graph.retry(task), failures)
     }
@@ -412,8 +422,9 @@ impl<'a> Values<'a> {
             if outputs.contains_key(&task) {
                 continue;
             }
-            let value = match undo::has_output(task, context) {
-                true => Some(serde_json::from_str(&program.output_text(task, context)?).map_err(unreadable)?),
+            let from = program.supplier(task, context);
+            let value = match undo::has_output(from, context) {
+                true => Some(serde_json::from_str(&program.output_text(from, context)?).map_err(unreadable)?),
                 false => None,
             };
             outputs.insert(task, value);

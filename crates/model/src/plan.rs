@@ -78,6 +78,9 @@ pub struct PlannedTask<'w> {
     /// What it may use; left out where nothing is limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<&'w Grant>,
+    /// The task that runs only when this one fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<&'w str>,
     /// Names of the secrets that it gets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<&'w str>,
@@ -211,6 +214,7 @@ fn planned<'w>(
         slack_ms: path.is_timed.then_some(path.slack[n]),
         critical: path.slack[n] == 0,
         permissions: Some(task.permissions.usable()).filter(|grant| **grant != Grant::default()),
+        fallback: task.fallback.map(|other| workflow.tasks[other as usize].id.as_str()),
         secrets: task.secrets(),
         saga: task.saga.as_deref(),
         compensate: task.compensate.as_ref().map(|compensation| match compensation {

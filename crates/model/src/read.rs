@@ -5,6 +5,7 @@ mod code;
 mod compensation;
 mod conversations;
 mod edges;
+mod fallbacks;
 mod fields;
 mod header;
 mod invariants;
@@ -139,7 +140,14 @@ impl<'c> Reading<'c, '_> {
             // A task without a usable id keeps its place, so that indexes are positions.
             let (id, span) = id.unwrap_or(("", node.span));
             let Data::Map(fields) = &node.data else {
-                drafts.push(Draft { id, span, dependencies: Vec::new(), is_connected: true, uses: Vec::new() });
+                drafts.push(Draft {
+                    id,
+                    span,
+                    dependencies: Vec::new(),
+                    is_connected: true,
+                    uses: Vec::new(),
+                    fallback: None,
+                });
                 tasks.push(None);
                 continue;
             };
@@ -150,6 +158,7 @@ impl<'c> Reading<'c, '_> {
         }
         self.sink.task = None;
         self.edges(root, &names, &mut drafts);
+        fallbacks::connect(&mut drafts, self);
         let levels = self.graph(&mut drafts);
         self.conversations(&drafts, &mut tasks);
         self.sagas(&header, &drafts, &tasks);
@@ -164,6 +173,7 @@ impl<'c> Reading<'c, '_> {
             let edge = |edge: &Edge| Dependency { task: edge.task, strength: edge.strength };
             task.depends_on = draft.dependencies.iter().map(edge).collect();
             task.level = level;
+            task.fallback = draft.fallback.map(|(other, _)| other);
         }
         Some(Workflow { invariants, ..assemble(entries, header, tasks, outputs, source_name) })
     }

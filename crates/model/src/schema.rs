@@ -208,7 +208,7 @@ fn every_task() -> Value {
         "writes": list_of("Paths it will write", json!({"type": "string"})),
         "singleton": {"type": "boolean", "description": "Never twice at once, over all runs"},
         "on_exhausted": {"description": "When retries are used up: fail; {model: m} (as many attempts again by another model); human or {replace: task}"},
-        "fallback": text("Task that runs when this one failed"),
+        "fallback": text("Task that runs only when this one fails; its output stands in for this one's"),
         "on_doubt": words("What to do with an attempt of unknown fate", &["rerun", "ask", "fail", "compensate"]),
         "compensate": {"description": "Undoes the task: a task body, or restore"},
         "saga": text("Scope of compensation"),

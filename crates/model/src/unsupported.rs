@@ -22,7 +22,6 @@ const KEYS: &[(Place, &str)] = &[
     (Resources, "slots"),
     (Task, "pool"),
     (Task, "singleton"),
-    (Task, "fallback"),
     (Task, "approval"),
     (Task, "speculate"),
     (Task, "on_soft_failure"),

@@ -152,6 +152,9 @@ pub struct Task {
     pub cwd: Option<String>,
     /// What to do with an attempt of unknown fate.
     pub on_doubt: OnDoubt,
+    /// The task that runs only when this one fails, and whose output stands in for this one's. Its edges are those of
+    /// `depends_on`: it waits softly for this task, and whatever depends on this one depends on both.
+    pub fallback: Option<TaskIndex>,
     /// `estimate:`.
     pub estimate: Estimate,
     /// Which executor performs it (`local` for shell, code and tool tasks; `process` for agents).

@@ -163,7 +163,7 @@ pub fn declared_outputs(view: &RunView, load: document::Load<'_>) -> Result<Map<
                 let mut values = Vec::new();
                 for reference in template.references() {
                     if let raddle_model::template::Source::Output(task) = reference.source {
-                        values.push((task, value(TaskIx(task))?));
+                        values.push((task, value(supplier(view, TaskIx(task)))?));
                     }
                 }
                 let scope = Fetched { view, values: &values, inputs: &inputs };
@@ -172,6 +172,13 @@ pub fn declared_outputs(view: &RunView, load: document::Load<'_>) -> Result<Map<
         }
     }
     Ok(outputs)
+}
+
+/// Whose output is the task's: its own, or that of the task that has stood in for it.
+fn supplier(view: &RunView, task: TaskIx) -> TaskIx {
+    let completed = |task: TaskIx| matches!(view.run.state(task), TaskState::Completed { .. });
+    let spare = view.snapshot.tasks[task.index()].fallback.map(TaskIx);
+    spare.filter(|spare| !completed(task) && completed(*spare)).unwrap_or(task)
 }
 
 fn resolved(template: &Template, scope: &Fetched<'_>) -> Value {
@@ -186,7 +193,7 @@ struct Fetched<'a> {
 
 impl Scope for Fetched<'_> {
     fn output(&self, task: u32) -> Lookup<'_> {
-        match self.view.run.state(TaskIx(task)) {
+        match self.view.run.state(supplier(self.view, TaskIx(task))) {
             TaskState::Completed { .. } => {
                 let found = self.values.iter().find(|(t, _)| *t == task);
                 found.map_or(Lookup::Missing, |(_, value)| Lookup::Value(std::borrow::Cow::Borrowed(value)))
@@ -319,7 +326,13 @@ fn reason(opened: &Opened, task: TaskIx) -> String {
             format!("{id} is blocked because {} was undone when its saga failed.", name(by))
         }
         TaskState::Blocked { by } => format!("{id} is blocked because {} failed: {}", name(by), error(by)),
-        TaskState::Skipped => format!("{id} was skipped on request."),
+        TaskState::Skipped => {
+            let stood_by = view.snapshot.tasks.iter().find(|other| other.fallback == Some(task.0));
+            match stood_by {
+                Some(other) => format!("{id} was not needed: it runs only when {} fails.", other.id),
+                None => format!("{id} was skipped on request."),
+            }
+        }
         TaskState::Cancelled => format!("{id} did not finish because the run was cancelled."),
         TaskState::Waiting { cause: Cause::Doubt, .. } => format!(
             "{id} was running when its engine ended, and nobody knows how far it came; it has side effects, so it is not \

@@ -11,6 +11,7 @@ mod crowd;
 mod damage;
 mod data;
 mod doubts;
+mod fallbacks;
 mod faults;
 mod intent;
 mod kill_minus_nine;

@@ -90,12 +90,11 @@ fn all_forms() -> Vec<String> {
 
 #[test]
 fn tasks_get_secrets_and_nothing_that_is_kept_or_shown_holds_one() {
-    let mut place = place();
+    let place = place();
     let bird =
         place.program("bird", "#!/bin/sh\ncat > /dev/null\necho \"bird: $BIRD_KEY and $T\"\necho \"$BIRD_KEY\" >&2\n");
     let agent = format!("{SOURCES}[clis.bird]\ncommand = [{bird:?}]\nenv = [\"BIRD_KEY=x${{secret:KEY}}\"]\n");
-    place.file("raddle.toml", agent).to_str().expect("a plain name");
-    place.variable("RADDLE_TEST", "1");
+    place.file("raddle.toml", agent);
     let workflow = r#"
 name: secrets
 agents: { b: { cli: bird } }
@@ -224,18 +223,17 @@ fn what_could_leak_or_is_not_there_is_refused_before_the_run() {
         }
         assert!(place.ps().is_empty(), "{workflow}: a run was begun");
     };
-    for (key, place) in [
-        ("prompt: 'use ${secret:TOKEN}'", "prompt"),
-        ("run: 'echo ${secret:TOKEN}'", "script"),
-        ("run: [echo, '${secret:TOKEN}']", "argv"),
-        ("tool: 's:t', arguments: { a: ['${secret:TOKEN}'] }", "arguments"),
-        ("type: code_execution, code: 'return context.a', context: { a: '${secret:TOKEN}' }", "context"),
-        ("run: 'true', cwd: '${secret:TOKEN}'", "cwd"),
-        ("run: 'true', description: '${secret:TOKEN}'", "description"),
+    for key in [
+        "prompt: 'use ${secret:TOKEN}'",
+        "run: 'echo ${secret:TOKEN}'",
+        "run: [echo, '${secret:TOKEN}']",
+        "tool: 's:t', arguments: { a: ['${secret:TOKEN}'] }",
+        "type: code_execution, code: 'return context.a', context: { a: '${secret:TOKEN}' }",
+        "run: 'true', cwd: '${secret:TOKEN}'",
+        "run: 'true', description: '${secret:TOKEN}'",
     ] {
         let text = format!("mcp_servers: {{ s: {{ command: x }} }}\ntasks: [{{ id: a, {key} }}]");
         refused(&text, &[], 2, "secret-not-allowed-here");
-        let _ = place;
     }
     refused("outputs: { x: '${secret:TOKEN}' }\ntasks: [{ id: a, run: 'true' }]", &[], 2, "secret-not-allowed-here");
     let with = |name: &str| format!("tasks: [{{ id: a, run: 'true', env: {{ T: '${{secret:{name}}}' }} }}]");

@@ -19,7 +19,7 @@ impl TaskProgram {
     ) -> Result<AgentWork, Failure> {
         let mut prompt = self.resolve_text(&agent.prompt, context)?;
         if agent.append_inputs {
-            self.append_inputs(&mut prompt, task, context)?;
+            self.append_inputs(&mut prompt, index, context)?;
         }
         if let Some(complaint) = self.complaints.get(&index) {
             prompt.push_str("\n\nThe previous answer was refused: ");
@@ -40,20 +40,21 @@ impl TaskProgram {
     }
 
     /// The outputs of hard dependencies as one JSON object under a heading; nothing without any.
-    fn append_inputs(&self, prompt: &mut String, task: &Task, context: &Context<'_>) -> Result<(), Failure> {
-        let mut hard = task.depends_on.iter().filter(|d| d.strength == workflow::Strength::Hard).peekable();
+    fn append_inputs(&self, prompt: &mut String, index: TaskIx, context: &Context<'_>) -> Result<(), Failure> {
+        let declared = self.declared(index);
+        let mut hard = declared.iter().filter(|(_, strength)| *strength == workflow::Strength::Hard).peekable();
         if hard.peek().is_none() {
             return Ok(());
         }
         prompt.push_str("\n\n## Inputs\n\n{");
         let mut first = true;
-        for dependency in hard {
-            let from = TaskIx(dependency.task);
+        for (dependency, _) in hard {
             if !std::mem::take(&mut first) {
                 prompt.push(',');
             }
-            push_json_string(prompt, &self.task(from).id);
+            push_json_string(prompt, &self.task(*dependency).id);
             prompt.push(':');
+            let from = self.supplier(*dependency, context);
             match context.run.state(from).phase() {
                 Phase::Completed => prompt.push_str(&self.output_text(from, context)?),
                 _ => prompt.push_str("null"),

@@ -20,7 +20,7 @@ use crate::syntax::{Entry, Node, Span};
 use crate::template::secret_names;
 use crate::unsupported::{self, Place};
 use crate::workflow::{
-    AgentContext, AgentTask, Estimate, Isolation, OnDoubt, OutputFormat, Resources, Task, TaskKind, Timeout,
+    AgentContext, AgentTask, Estimate, Isolation, OnDoubt, OutputFormat, Resources, Task, TaskIndex, TaskKind, Timeout,
 };
 
 /// What the graph needs of a task.
@@ -31,6 +31,8 @@ pub(super) struct Draft<'n> {
     /// Whether it names dependencies at all, known or not.
     pub(super) is_connected: bool,
     pub(super) uses: Vec<Use>,
+    /// What runs when it fails, and where that stands.
+    pub(super) fallback: Option<(TaskIndex, Span)>,
 }
 
 /// What marks a kind.
@@ -117,7 +119,7 @@ pub(super) fn read<'n>(
     cx: &mut Reading<'_, '_>,
 ) -> (Draft<'n>, Option<Task>) {
     let errors = cx.sink.errors();
-    let mut draft = Draft { id, span, dependencies: Vec::new(), is_connected: false, uses: Vec::new() };
+    let mut draft = Draft { id, span, dependencies: Vec::new(), is_connected: false, uses: Vec::new(), fallback: None };
     let kind = kind(entries, span, cx);
     let common = common(entries, kind, names, &mut draft, cx);
     let permissions = match entries.iter().find(|entry| entry.key == "permissions") {
@@ -195,6 +197,7 @@ pub(super) fn read<'n>(
         env: common.env,
         cwd: common.cwd,
         on_doubt: OnDoubt::Ask,
+        fallback: None,
         estimate: common.estimate,
         resources: common.resources,
         executor,
@@ -309,6 +312,12 @@ fn common(
             "compensate" => {}
             "on_exhausted" => {
                 common.model_when_exhausted = retry::exhausted(node, kind == Some(Kind::Agent), sink);
+            }
+            "fallback" => {
+                let name = fields::text(key, node, sink);
+                draft.fallback = name
+                    .and_then(|name| cx.task_named(name, draft.id, node.span, names))
+                    .map(|other| (other, node.span));
             }
             "estimate" => common.estimate = estimate(node, cx),
             "resources" => common.resources = resources::read(node, cx),
