@@ -101,6 +101,13 @@ pub struct NotARun {
 }
 
 impl RunView {
+    /// Whose output is the task's: its own, or that of the task that has stood in for it.
+    pub fn supplier(&self, task: TaskIx) -> TaskIx {
+        let completed = |task: TaskIx| self.run.state(task).phase() == raddle_kernel::Phase::Completed;
+        let spare = self.snapshot.tasks[task.index()].fallback.map(TaskIx);
+        spare.filter(|spare| !completed(task) && completed(*spare)).unwrap_or(task)
+    }
+
     /// The view at its first record, which must begin a chapter.
     pub fn begin(record: &Record) -> Result<Self, NotARun> {
         let wrong = |what: &str| NotARun { seq: record.seq, what: what.to_owned() };

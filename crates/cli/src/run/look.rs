@@ -163,7 +163,7 @@ pub fn declared_outputs(view: &RunView, load: document::Load<'_>) -> Result<Map<
                 let mut values = Vec::new();
                 for reference in template.references() {
                     if let raddle_model::template::Source::Output(task) = reference.source {
-                        values.push((task, value(supplier(view, TaskIx(task)))?));
+                        values.push((task, value(view.supplier(TaskIx(task)))?));
                     }
                 }
                 let scope = Fetched { view, values: &values, inputs: &inputs };
@@ -172,13 +172,6 @@ pub fn declared_outputs(view: &RunView, load: document::Load<'_>) -> Result<Map<
         }
     }
     Ok(outputs)
-}
-
-/// Whose output is the task's: its own, or that of the task that has stood in for it.
-fn supplier(view: &RunView, task: TaskIx) -> TaskIx {
-    let completed = |task: TaskIx| matches!(view.run.state(task), TaskState::Completed { .. });
-    let spare = view.snapshot.tasks[task.index()].fallback.map(TaskIx);
-    spare.filter(|spare| !completed(task) && completed(*spare)).unwrap_or(task)
 }
 
 fn resolved(template: &Template, scope: &Fetched<'_>) -> Value {
@@ -193,7 +186,7 @@ struct Fetched<'a> {
 
 impl Scope for Fetched<'_> {
     fn output(&self, task: u32) -> Lookup<'_> {
-        match self.view.run.state(supplier(self.view, TaskIx(task))) {
+        match self.view.run.state(self.view.supplier(TaskIx(task))) {
             TaskState::Completed { .. } => {
                 let found = self.values.iter().find(|(t, _)| *t == task);
                 found.map_or(Lookup::Missing, |(_, value)| Lookup::Value(std::borrow::Cow::Borrowed(value)))
