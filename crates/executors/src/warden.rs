@@ -73,12 +73,19 @@ impl Leash {
     /// from this engine is gone, so that [`wait_gone`] can wait for that. What the run has left in memory, and
     /// of files of attempts, is removed then.
     pub fn hold(&self, path: &Path) -> io::Result<()> {
-        self.socket.send(path.as_os_str().as_bytes())?;
-        let mut answer = [0; 4];
-        self.socket.recv(&mut answer)?;
-        match i32::from_ne_bytes(answer) {
-            0 => Ok(()),
-            code => Err(io::Error::from_raw_os_error(code)),
+        let deadline = Instant::now() + LAST_WAIT;
+        loop {
+            self.socket.send(path.as_os_str().as_bytes())?;
+            let mut answer = [0; 4];
+            self.socket.recv(&mut answer)?;
+            match i32::from_ne_bytes(answer) {
+                0 => return Ok(()),
+                // The front of an engine that was killed may just be tidying up there.
+                code if code == Errno::WOULDBLOCK.raw_os_error() && Instant::now() < deadline => {
+                    std::thread::sleep(TRY_EVERY);
+                }
+                code => return Err(io::Error::from_raw_os_error(code)),
+            }
         }
     }
 

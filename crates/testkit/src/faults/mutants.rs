@@ -1,6 +1,7 @@
 //! Deliberate breakages of the guarantees, kept as patches, each with the test that must notice it: applied to a copy
 //! of the workspace, built there, and tried. It does not know what the patches mean.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -109,9 +110,12 @@ impl Workshop {
         // Only what differs is written, so that what was built last time is still good.
         let listed =
             Command::new("git").args(["ls-files", "-z", "-co", "--exclude-standard"]).current_dir(root).output();
-        for name in String::from_utf8_lossy(&listed.map_err(io)?.stdout).split_terminator('\0') {
+        let listed = String::from_utf8_lossy(&listed.map_err(io)?.stdout).into_owned();
+        let names: BTreeSet<&str> = listed.split_terminator('\0').filter(|name| root.join(name).is_file()).collect();
+        remove_others(&place.tree, &place.tree, &names).map_err(io)?;
+        for name in names {
             let (from, to) = (root.join(name), place.tree.join(name));
-            let Ok(bytes) = std::fs::read(&from) else { continue };
+            let bytes = std::fs::read(&from).map_err(io)?;
             if std::fs::read(&to).is_ok_and(|there| there == bytes) {
                 continue;
             }
@@ -159,7 +163,8 @@ impl Workshop {
             _ => self.cargo(&["build", "-p", "raddle-cli", "-p", "raddle-testkit", "--bins"]),
         };
         if let Err(what) = built {
-            return (Fate::Unusable, format!("does not compile: {what}"));
+            let first = what.lines().find(|line| line.starts_with("error")).unwrap_or("nothing is said");
+            return (Fate::Unusable, format!("does not compile: {first}"));
         }
         let tried = match words[..] {
             ["cargo", "test", ..] => self.cargo(&words[1..]),
@@ -189,6 +194,19 @@ impl Workshop {
         let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
         if out.status.success() { Ok(()) } else { Err(said) }
     }
+}
+
+/// Removes what a later state of the sources does not have any more.
+fn remove_others(folder: &Path, tree: &Path, names: &BTreeSet<&str>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_others(&path, tree, names)?;
+        } else if !path.strip_prefix(tree).ok().and_then(Path::to_str).is_some_and(|name| names.contains(name)) {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// git outside of any repository, so that paths are taken from where it is called.
