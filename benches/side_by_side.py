@@ -276,7 +276,7 @@ class Bench:
 
     # -- worktrees --------------------------------------------------------------------------------------------------
     def worktrees(self):
-        place, count = self.work / "repository", 20
+        place, count = self.work / "repository", 10
         place.mkdir()
         git = lambda *words: timed(["git", "-c", "user.name=b", "-c", "user.email=b@localhost", *words], cwd=place)
         git("init", "-q", "-b", "main")
