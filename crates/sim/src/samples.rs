@@ -67,6 +67,15 @@ fn wanted(workflow: &Workflow) -> Vec<Vec<Vec<Step>>> {
         templates(task).into_iter().for_each(&mut look);
     }
     workflow.outputs.iter().flatten().for_each(|(_, template)| look(template));
+    // What stands in for another task's output is looked into in its place.
+    for n in 0..workflow.tasks.len() {
+        let mut at = n;
+        while let Some(spare) = workflow.tasks[at].fallback.map(|spare| spare as usize).filter(|spare| *spare != n) {
+            let more = wanted[n].clone();
+            wanted[spare].extend(more);
+            at = spare;
+        }
+    }
     wanted
 }
 

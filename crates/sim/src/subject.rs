@@ -102,6 +102,11 @@ impl Subject {
         &self.workflow.tasks[index as usize]
     }
 
+    /// The task for which this one is the fallback.
+    pub(crate) fn stands_in_for(&self, index: u32) -> Option<&Task> {
+        self.workflow.tasks.iter().find(|task| task.fallback == Some(index))
+    }
+
     pub(crate) fn is_metered(&self, index: u32) -> bool {
         matches!(self.task(index).kind, TaskKind::Agent(_))
     }

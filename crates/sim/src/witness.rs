@@ -119,7 +119,7 @@ impl Witness {
         if let Some((said, stands)) = said {
             self.outcome(said, stands)?;
         }
-        self.after(record);
+        self.after(world.subject, record);
         Ok(())
     }
 
@@ -243,7 +243,7 @@ impl Witness {
         Ok(())
     }
 
-    fn after(&mut self, record: &Record) {
+    fn after(&mut self, subject: &Subject, record: &Record) {
         match &record.fact {
             Fact::AttemptStarted { task, .. } => self.see(*task).unknown = false,
             Fact::AttemptSucceeded { task, usage, .. } => {
@@ -260,6 +260,8 @@ impl Witness {
                 }
             }
             Fact::AttemptDoubted { .. } | Fact::Cancelled | Fact::BudgetSet { .. } => self.asked = true,
+            // Nobody had to say so.
+            Fact::TaskSkipped { task } if subject.stands_in_for(task.0).is_some() => {}
             Fact::TaskRetried { task } | Fact::TaskSkipped { task } => {
                 self.see(*task).unknown = false;
                 self.asked = true;

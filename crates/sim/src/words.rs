@@ -39,7 +39,10 @@ pub(crate) fn of(record: &Record, subject: &Subject, witness: &Witness) -> Optio
             format!("{}: attempt {} was lost, and a person must say whether it was done", id(task), attempt.0)
         }
         Fact::TaskRetried { task } => format!("{}: a person has it tried again", id(task)),
-        Fact::TaskSkipped { task } => format!("{}: a person goes on without it", id(task)),
+        Fact::TaskSkipped { task } => match subject.stands_in_for(task.0) {
+            Some(other) => format!("{}: skipped, {} needs no fallback", id(task), other.id),
+            None => format!("{}: a person goes on without it", id(task)),
+        },
         Fact::TaskAdopted { task, .. } => format!("{}: taken over from before", id(task)),
         Fact::Denied { task, action, resource, rule } => {
             format!("{}: refused: {action} {resource} ({rule})", id(task))

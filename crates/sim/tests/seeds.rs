@@ -183,3 +183,18 @@ invariants:
     let small = shrink(&subject, &found.failing[0], Kinds::ALL);
     assert!(small.lines.iter().any(|line| line.contains("compensated")), "{:#?}", small.lines);
 }
+
+#[test]
+fn a_fallback_brings_what_others_look_for() {
+    let text = "
+tasks:
+  - {id: ask, prompt: p, fallback: guess, on_doubt: rerun}
+  - {id: guess, run: ./guess, on_doubt: rerun}
+  - {id: tell, run: [echo, '$OUTPUT[ask].verdict'], depends_on: [ask]}
+invariants: [\"tasks.tell.error_class != 'input'\"]
+";
+    let subject = subject(text);
+    let found = seeds(&subject, 300, Kinds::ALL.without(Kind::People).without(Kind::Stops));
+    assert_eq!(found.failed, 0, "{:?}", broken(&found));
+    assert!(found.outcomes.contains_key("degraded"), "{found:?}");
+}
