@@ -318,7 +318,7 @@ impl Launch {
     ) -> Result<Exit, Problem> {
         let before = match &from {
             Point::Beginning => None,
-            Point::Records(records, _) | Point::Changed(records) => Some(store::view_of(&id, records.clone())?),
+            Point::Records(records, _) | Point::Changed(records) => Some(store::view_over(&id, records)?),
         };
         if let (Point::Changed(_), Some(before)) = (&from, &before) {
             self.refuse_doubt(before)?;
@@ -336,8 +336,11 @@ impl Launch {
         let mut clock = SystemClock::default();
         let mut reporter = Reporter::new(&self.report, self.scene(&id), leash.take_report())?;
         let admission = self.admission().with_budget(self.ledger(&from, before.as_ref()));
-        if let Some(before) = &before {
-            reporter.seed(before.clone());
+        let sessions: Vec<(TaskIx, Session)> = before.iter().flat_map(|before| self.sessions(before)).collect();
+        // One view is enough for a run that goes on as it was.
+        let changed = if matches!(from, Point::Changed(_)) { before.clone() } else { None };
+        if let Some(before) = before {
+            reporter.seed(before);
         }
         let ended = {
             let mut engine = Engine::new(&mut program, &mut performer, &mut journal, &mut clock, admission);
@@ -345,10 +348,10 @@ impl Launch {
             if self.no_wait {
                 engine.on_storage_fault(OnStorageFault::Leave);
             }
-            match (from, &before) {
+            match (from, &changed) {
                 (Point::Records(records, word), _) => {
                     engine.load(records).map_err(|e| engine_problem(id.as_str(), &e))?;
-                    engine.keep_sessions(before.iter().flat_map(|before| self.sessions(before)));
+                    engine.keep_sessions(sessions);
                     engine.take_over();
                     say(&mut engine, &self.workflow, word)?;
                 }

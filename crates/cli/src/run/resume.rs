@@ -69,6 +69,7 @@ pub fn resume(args: ResumeArgs, colour: Colour) -> Result<Exit, Problem> {
         declare(&intent, &mut launch, args.yes)?;
     }
     let word = raised.map_or(Word::None, Word::Budget);
+    drop(opened);
     begin(false, move |leash| take_over(launch, id, word, leash))
 }
 
@@ -99,6 +100,7 @@ fn go_on(args: ContinueArgs, colour: Colour, word: fn(raddle_engine::TaskIx) -> 
     let task = opened.view.task(&args.task).ok_or_else(|| unknown_task(&opened.view, &args.task))?;
     let mut launch = relaunch(&home, &opened.view, Budget::default(), args.report, args.strict, colour)?;
     launch.no_wait = args.no_wait;
+    drop(opened);
     begin(false, move |leash| take_over(launch, id, word(task), leash))
 }
 
@@ -138,6 +140,7 @@ pub fn recover(
         if !opened.live {
             declare(&Intent::of(&opened.view, &launch.workflow), &mut launch, yes)?;
         }
+        drop(opened);
         return begin(detach, move |leash| take_over(launch, id, Word::None, leash));
     }
     let changes = changes(&opened.view, &launch, colour);

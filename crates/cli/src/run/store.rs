@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use raddle_engine::fact::{OutputRef, Record};
 use raddle_engine::ports::JournalError;
-use raddle_engine::view::RunView;
+use raddle_engine::view::{NotARun, RunView};
 use raddle_engine::{EngineError, Time};
 use raddle_journal::{Home, Reader, RunId};
 
@@ -66,6 +66,15 @@ impl Opened {
 /// Folds records; what cannot be folded is damage.
 pub fn view_of(id: &RunId, records: Vec<Record>) -> Result<RunView, Problem> {
     RunView::of(records).map_err(|e| damaged(id.as_str(), &format!("record {}: {}", e.seq, e.what)))
+}
+
+/// The same over records that are needed afterwards. A copy of them all would be most of a large run's memory.
+pub fn view_over(id: &RunId, records: &[Record]) -> Result<RunView, Problem> {
+    let wrong = |e: NotARun| damaged(id.as_str(), &format!("record {}: {}", e.seq, e.what));
+    let Some((first, rest)) = records.split_first() else { return view_of(id, Vec::new()) };
+    let mut view = RunView::begin(first).map_err(wrong)?;
+    rest.iter().try_for_each(|record| view.apply(record)).map_err(wrong)?;
+    Ok(view)
 }
 
 /// The present moment.
