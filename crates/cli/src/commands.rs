@@ -61,7 +61,7 @@ fn dispatch(command: Command, colour: Colour) -> Result<Exit, Problem> {
         Command::Completions(args) => completions(args.shell),
         Command::Approve(_) => Err(unbuilt("approve", "says yes to a gate, and there are no gates yet")),
         Command::Reject(_) => Err(unbuilt("reject", "says no to a gate, and there are no gates yet")),
-        Command::Patch(_) => Err(unbuilt("patch", "changes the tasks of a run")),
+        Command::Patch(args) => run::patch(args, colour),
         Command::Cost(args) => cost::cost(&args),
         Command::Perm(args) => match args.action {
             PermAction::Explain(args) => permissions::explain(args, colour),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use raddle_model::router;
 use raddle_model::workflow::{OptimizationMode, Strength, Task, TaskKind, Workflow};
-use raddle_model::{CodeFault, Diagnostic, Severity, Sources, parse};
+use raddle_model::{CodeFault, Diagnostic, Severity, Sources, parse, parse_changed};
 
 use crate::args::Shape;
 use crate::exit::Exit;
@@ -48,7 +48,18 @@ pub fn load(shape: &Shape, colour: Colour) -> Result<Loaded, Problem> {
 /// The same for a text that is already there (a resume reads it from the journal).
 pub fn load_definition(definition: Definition, shape: &Shape, colour: Colour) -> Result<Loaded, Problem> {
     let project = project::load(&definition.base_dir, shape, colour)?;
+    let (workflow, diagnostics) = judge(&definition, shape, &project)?;
+    Ok(Loaded { definition, project, workflow, diagnostics })
+}
+
+/// The workflow of a text in known surroundings, if it is one, and everything there is to say about it.
+pub fn judge(
+    definition: &Definition,
+    shape: &Shape,
+    project: &Project,
+) -> Result<(Option<Workflow>, Vec<Diagnostic>), Problem> {
     let sources = FolderSources { base_dir: definition.base_dir.clone() };
+    let parse = if definition.is_changed { parse_changed } else { parse };
     let parsed = parse(&definition.text, definition.model_name(), &sources, &project.catalog);
     let (mut workflow, mut diagnostics) = (parsed.workflow, parsed.diagnostics);
     if let Some(workflow) = &mut workflow {
@@ -57,13 +68,13 @@ pub fn load_definition(definition: Definition, shape: &Shape, colour: Colour) ->
     }
     let text = String::from_utf8_lossy(&definition.text);
     if let Some(chosen) = &mut workflow {
-        let wrong = models(chosen, &text, &project);
+        let wrong = models(chosen, &text, project);
         if !wrong.is_empty() {
             diagnostics.extend(wrong);
             workflow = None;
         }
     }
-    Ok(Loaded { definition, project, workflow, diagnostics })
+    Ok((workflow, diagnostics))
 }
 
 /// Chooses models where the file says `auto`, and judges those of executor `api`.
@@ -152,7 +163,7 @@ pub fn verdict(name: &str, diagnostics: &[Diagnostic]) -> String {
 }
 
 /// Diagnostics with their text beside them.
-fn faults(definition: &Definition, diagnostics: &[Diagnostic]) -> Vec<Fault> {
+pub fn faults(definition: &Definition, diagnostics: &[Diagnostic]) -> Vec<Fault> {
     if diagnostics.is_empty() {
         return Vec::new();
     }

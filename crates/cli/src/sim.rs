@@ -31,6 +31,12 @@ struct Case<'a> {
 pub fn sim(args: &SimArgs, colour: Colour) -> Result<Exit, Problem> {
     let shape = args.shape.understood()?;
     let (workflow, loaded) = loading::load(&shape, colour)?.accepted(shape.strict, colour)?;
+    // Simulated engines never change their definition.
+    let grows = |task: &&raddle_model::workflow::Task| task.course.foreach.is_some() || task.course.is_replaceable;
+    if let Some(task) = workflow.tasks.iter().find(grows) {
+        return Err(Problem::not_yet("raddle sim", "cannot follow `foreach` and `on_exhausted: {replace: …}`")
+            .hint(format!("task {} has one of them", task.id)));
+    }
     let caps = caps::caps(&workflow, &loaded.project.catalog.settings);
     let inputs = run::inputs(&workflow, args.inputs_file.as_deref(), &args.input)?;
     let (name, hash) = (workflow.name.clone(), workflow.hash.clone());

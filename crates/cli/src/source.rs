@@ -23,6 +23,8 @@ pub struct Definition {
     pub name: String,
     /// The folder of the file, else the current folder; absolute.
     pub base_dir: PathBuf,
+    /// Whether a run has changed it: it may then hold what people cannot write (see [`raddle_model::patch`]).
+    pub is_changed: bool,
 }
 
 impl Definition {
@@ -33,10 +35,11 @@ impl Definition {
             Some("-") => {
                 let text =
                     bounded(&mut io::stdin().lock(), DEFINITION_LIMIT).map_err(|e| Problem::io("read stdin", &e))?;
-                Ok(Definition { text, name: "-".to_owned(), base_dir: cwd })
+                Ok(Definition { text, name: "-".to_owned(), base_dir: cwd, is_changed: false })
             }
             Some(text) if text.starts_with('{') => {
-                Ok(Definition { text: text.as_bytes().to_vec(), name: "inline".to_owned(), base_dir: cwd })
+                let text = text.as_bytes().to_vec();
+                Ok(Definition { text, name: "inline".to_owned(), base_dir: cwd, is_changed: false })
             }
             Some(path) => Definition::read(&cwd, path),
             None => match DEFAULT_FILES.iter().find(|name| cwd.join(name).exists()) {
@@ -60,7 +63,7 @@ impl Definition {
             .map_err(|e| Problem::usage(format!("cannot read {name}: {}", io_words(&e))))?;
         let base_dir = path.parent().unwrap_or(cwd);
         let base_dir = base_dir.canonicalize().map_err(|e| Problem::io(format!("find the folder of {name}"), &e))?;
-        Ok(Definition { text, name: name.to_owned(), base_dir })
+        Ok(Definition { text, name: name.to_owned(), base_dir, is_changed: false })
     }
 }
 

@@ -84,8 +84,8 @@ impl Declared {
 #[derive(Debug, Clone)]
 pub struct Admission {
     caps: Vec<Cap>,
-    /// A cap over some tasks of any pool, beside that of their pool.
-    also: Option<Also>,
+    /// Caps over some tasks of any pool, beside those of their pools.
+    also: Vec<Also>,
     declared: Declared,
     /// By task: numbers of files that no two tasks write at once.
     written: Vec<Vec<u32>>,
@@ -101,7 +101,7 @@ impl Admission {
         let pressure = adaptive.then(Pressure::default);
         let ledger = Ledger::default();
         let declared = Declared::default();
-        Admission { caps, also: None, declared, written: Vec::new(), pressure, ledger, closed: false }
+        Admission { caps, also: Vec::new(), declared, written: Vec::new(), pressure, ledger, closed: false }
     }
 
     /// Counts what tasks declare against limits. Every single task must fit, or it never starts.
@@ -133,7 +133,7 @@ impl Admission {
             }
             counts[task.index()] = true;
         }
-        self.also = Some(Also { cap, counts });
+        self.also.push(Also { cap, counts });
         self
     }
 
@@ -141,6 +141,11 @@ impl Admission {
     #[must_use]
     pub fn with_budget(self, ledger: Ledger) -> Self {
         Admission { ledger, ..self }
+    }
+
+    /// The gates of a changed definition take the place of these; what was spent, felt and closed stays.
+    pub(crate) fn redefine(&mut self, Admission { caps, also, declared, written, .. }: Admission) {
+        (self.caps, self.also, self.declared, self.written) = (caps, also, declared, written);
     }
 
     /// The budget.
@@ -215,10 +220,10 @@ impl Admission {
             }
             // Those that must wait for their own cap do not hold up the others of their pool. Whoever does not fit into
             // what is declared does: others that declare something wait behind it, or it would wait for ever.
-            let also = self.also.as_ref().filter(|also| also.live(run) >= also.cap.value);
+            let full_groups: Vec<&Also> = self.also.iter().filter(|also| also.live(run) >= also.cap.value).collect();
             let mut full = false;
             loop {
-                let capped = also.is_some_and(|also| also.counts(task));
+                let capped = full_groups.iter().any(|also| also.counts(task));
                 let short = full && self.declares(task) || self.declared.shortage(run, task).is_some();
                 // Compensations have been asked for by now.
                 let capped = capped || run.undoes(task) || self.writer_beside(run, task).is_some();

@@ -2,6 +2,7 @@
 //! not know stores, processes or protocols, and it has no special path for recovery: a restart folds the records,
 //! claims that unheld attempts are lost, and goes on.
 
+mod change;
 mod fallbacks;
 mod pause;
 mod undo;
@@ -17,7 +18,7 @@ use raddle_model::workflow::Budget;
 
 use crate::admission::Admission;
 use crate::attempt::{
-    AttemptKey, ControlRequest, CostIs, Ended, Failure, RawOutput, Report, Session, StopCause, StopKind, Usage,
+    AttemptKey, ControlRequest, CostIs, Ended, Failure, RawOutput, Reply, Report, Session, StopCause, StopKind, Usage,
 };
 use crate::fact::{Chapter, Fact, OutputRef, Record};
 use crate::ledger::{Ledger, tokens_of};
@@ -124,6 +125,10 @@ pub struct Engine<'a, P, D, J, C> {
     own_reports: Vec<Report>,
     /// Live attempts to which something was refused.
     denied: BTreeSet<AttemptKey>,
+    /// Tasks that the program has not been asked about yet.
+    gated: Vec<TaskIx>,
+    /// Who is told when what is decided is durable.
+    replies: Vec<Reply>,
     stopping: Option<StopKind>,
     next_pressure: Time,
     seq: u64,
@@ -165,6 +170,8 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             batch: Vec::new(),
             own_reports: Vec::new(),
             denied: BTreeSet::new(),
+            gated: program.gated(),
+            replies: Vec::new(),
             stopping: None,
             next_pressure: Time(0),
             seq: journal.last_seq(),
@@ -188,7 +195,15 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
     /// graph, and what is still true of them was taken over into it.
     pub fn load(&mut self, mut records: Vec<Record>) -> Result<(), EngineError> {
         let begin = records.iter().rposition(|record| matches!(record.fact, Fact::Started(_))).unwrap_or(0);
+        let patched = records[begin..].iter().any(|record| matches!(record.fact, Fact::Patched(_)));
+        if patched {
+            self.run = Run::new(change::first_graph(&records[begin])?);
+        }
         for record in records.drain(begin..) {
+            if let Fact::Patched(patched) = &record.fact {
+                crate::patch::fold(&mut self.run, patched)
+                    .map_err(|what| EngineError::Illegal { seq: record.seq, what })?;
+            }
             if let Some(event) = record.fact.event() {
                 self.run.apply(event).map_err(|illegal| EngineError::Illegal {
                     seq: record.seq,
@@ -196,6 +211,9 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
                 })?;
             }
             self.outputs.apply(&record.fact);
+        }
+        if patched {
+            self.come_back_to_the_program()?;
         }
         // What was durable before is nobody's news; `take_over` says what becomes of live attempts.
         self.run.drain_touched();
@@ -247,9 +265,9 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         }
     }
 
-    /// A person's word on a task.
+    /// A person's word on a task. With a list's task its failed items are tried again, with an item its list's task.
     pub fn retry(&mut self, task: TaskIx) -> Result<(), Refusal> {
-        self.input(Input::Retry { task }, |_| Fact::TaskRetried { task })
+        self.retry_with_items(task)
     }
 
     /// A person's word on a task.
@@ -260,6 +278,11 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
     /// A person gives the run another budget; `budget` is the whole of it. It goes on if it had ended for want of one.
     pub fn set_budget(&mut self, budget: Budget) -> Result<(), Refusal> {
         self.input(Input::Reopen, |_| Fact::BudgetSet { budget })
+    }
+
+    /// Makes durable what was decided and acts on none of it: for a run that nobody drives.
+    pub fn write_down(&mut self) -> Result<(), EngineError> {
+        self.commit()
     }
 
     /// A person's word on the run.
@@ -288,6 +311,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         self.take_all(reports)?;
         let now = self.clock.now();
         self.input(Input::Tick, |event| plain_fact(event, "")).ok();
+        self.ask_program(now);
         self.feel_pressure(now);
         self.skip_unneeded();
         let more = self.admit(now);
@@ -351,6 +375,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             }
             Report::Model { key, model, reason } => self.model_chosen(key, model, reason),
             Report::Control(ControlRequest::Stop(kind)) => self.stop(kind),
+            Report::Control(ControlRequest::Patch(request, reply)) => self.patch_on_request(&request, reply),
             Report::Ended(ended) => return self.ended(ended),
         }
         Ok(())
@@ -470,6 +495,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         }
         let policy = *self.run.graph().retry(task);
         let allowed = policy.max > 0 || policy.rounds > 1;
+        let message = self.replace_failed(task, class, message);
         let noise = self.clock.noise();
         let fact = |event: Event| match event {
             Event::AttemptFailed { task, attempt, class, retry_at } => Fact::AttemptFailed {
@@ -571,6 +597,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             self.observers.iter_mut().for_each(|o| o.published(&self.batch, &self.run, &self.outputs));
             self.batch.clear();
         }
+        self.replies.drain(..).for_each(|reply| reply.answer(Ok(())));
     }
 
     /// Makes what the dispatcher holds equal to what the run owes, for every task that changed.
@@ -612,6 +639,10 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         let left = self.admission.ledger().left_of(task).filter(|_| !undoing);
         let context =
             Context { run: &self.run, outputs: &self.outputs, journal: self.journal, epoch, now, left, undoing };
+        if let Some(result) = self.program.at_once(key, &context).filter(|_| !undoing) {
+            self.own_reports.push(Report::Ended(Ended { key, epoch, result, usage: None, session: None }));
+            return;
+        }
         let prepared = match left {
             Some(Money::ZERO) => {
                 Err(Failure::new(FailureClass::Budget, "earlier attempts have used up the task's `cost_budget`"))
@@ -684,6 +715,7 @@ fn plain_fact(event: Event, message: &str) -> Fact {
         Event::AttemptDoubted { task, attempt } => Fact::AttemptDoubted { task, attempt },
         Event::TaskRetried { task } => Fact::TaskRetried { task },
         Event::TaskSkipped { task } => Fact::TaskSkipped { task },
+        Event::TaskOmitted { task } => Fact::TaskOmitted { task, reason: message.into() },
         Event::TaskAdopted { task, attempt } => {
             Fact::TaskAdopted { task, attempt, output: OutputRef::Inline("null".into()) }
         }

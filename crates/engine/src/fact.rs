@@ -142,6 +142,15 @@ pub enum Fact {
         /// All its limits.
         budget: Budget,
     },
+    /// The task's condition was false, so it is not needed.
+    TaskOmitted {
+        /// The task.
+        task: TaskIx,
+        /// The condition, in words.
+        reason: Box<str>,
+    },
+    /// The run goes on under a changed definition. Tasks keep their numbers.
+    Patched(Box<Patched>),
     /// Everything has settled, or the budget lets nothing more start.
     Finished {
         /// How.
@@ -227,6 +236,29 @@ pub struct Chapter {
     pub version: String,
 }
 
+/// A change of the definition, and the definition that came of it, so that anybody can read the run later.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Patched {
+    /// Names the change, and lets who asked for it find out whether it was made.
+    pub id: String,
+    /// Who asked: `user@host`, or the task for which the run did it itself.
+    pub by: String,
+    /// Why, in their words; may be empty.
+    pub why: String,
+    /// The change as JSON ([`raddle_model::patch::Change`]).
+    pub change: String,
+    /// The change that this one takes back.
+    pub undoes: Option<String>,
+    /// Hash of the new definition's meaning.
+    pub hash: String,
+    /// The new definition as JSON, with marks for what was taken out ([`raddle_model::parse_changed`]).
+    pub source: String,
+    /// The new [`crate::snapshot::Snapshot`] as JSON.
+    pub snapshot: String,
+    /// How many tasks there are now, those that were taken out included.
+    pub tasks: u32,
+}
+
 impl Fact {
     /// The kernel event in it, if it has one.
     pub fn event(&self) -> Option<Event> {
@@ -242,6 +274,9 @@ impl Fact {
             Fact::TaskRetried { task } => Event::TaskRetried { task: *task },
             Fact::TaskSkipped { task } => Event::TaskSkipped { task: *task },
             Fact::TaskAdopted { task, attempt, .. } => Event::TaskAdopted { task: *task, attempt: *attempt },
+            // Folded by [`crate::patch::fold`]: it brings a graph, which is no event.
+            Fact::Patched(_) => return None,
+            Fact::TaskOmitted { task, .. } => Event::TaskOmitted { task: *task },
             Fact::Denied { .. } | Fact::ModelChosen { .. } | Fact::Resumed { .. } => return None,
             Fact::UsageReported { .. } | Fact::StorageRecovered { .. } | Fact::Salvaged { .. } => return None,
             Fact::Cancelled => Event::RunCancelled,

@@ -129,16 +129,34 @@ impl Ledger {
             std::mem::take(&mut self.tasks).into_iter().map(|t| (t.id, t.spent)).collect();
         self.limits = snapshot.budget;
         for record in &snapshot.tasks {
-            let class = self.class_of(record);
-            self.tasks.push(Terms {
-                id: record.id.as_str().into(),
-                metered: record.kind == "agent" && !snapshot.options.simulate,
-                cost_budget: record.cost_budget,
-                estimated_cost: record.estimated_cost,
-                estimated_tokens: record.estimated_tokens,
-                class,
-                spent: before.get(record.id.as_str()).copied().unwrap_or_default(),
-            });
+            let mut terms = self.terms(record, snapshot.options.simulate);
+            terms.spent = before.get(record.id.as_str()).copied().unwrap_or_default();
+            self.tasks.push(terms);
+        }
+    }
+
+    /// Before any money was spent on it.
+    fn terms(&mut self, record: &TaskRecord, simulate: bool) -> Terms {
+        Terms {
+            id: record.id.as_str().into(),
+            // Gathering the items of a list calls nobody.
+            metered: record.kind == "agent" && !record.foreach && !simulate,
+            cost_budget: record.cost_budget,
+            estimated_cost: record.estimated_cost,
+            estimated_tokens: record.estimated_tokens,
+            class: self.class_of(record),
+            spent: Money::ZERO,
+        }
+    }
+
+    /// The run goes on under a changed definition, in which tasks keep their numbers. The budget stays what it is.
+    fn patch(&mut self, snapshot: &Snapshot) {
+        for (i, record) in snapshot.tasks.iter().enumerate() {
+            let terms = self.terms(record, snapshot.options.simulate);
+            match self.tasks.get_mut(i) {
+                Some(before) => *before = Terms { spent: before.spent, ..terms },
+                None => self.tasks.push(terms),
+            }
         }
     }
 
@@ -171,6 +189,13 @@ impl Ledger {
             }
             Fact::BudgetSet { budget } => {
                 self.limits = *budget;
+                None
+            }
+            Fact::Patched(patched) => {
+                // Who folds the same record into states refuses what cannot be read.
+                if let Ok(snapshot) = serde_json::from_str(&patched.snapshot) {
+                    self.patch(&snapshot);
+                }
                 None
             }
             _ => None,

@@ -10,6 +10,7 @@ pub mod grants;
 pub mod ledger;
 pub mod outputs;
 pub mod own_files;
+pub mod patch;
 pub mod ports;
 pub mod program;
 pub mod secrets;

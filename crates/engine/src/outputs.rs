@@ -30,6 +30,9 @@ impl Outputs {
             let used = usage.as_deref().copied().unwrap_or_default();
             self.sessions.insert(*task, Session { id: id.to_string(), used });
         }
+        if let Fact::Patched(patched) = fact {
+            self.values.resize(patched.tasks as usize, None);
+        }
         match fact {
             Fact::AttemptSucceeded { task, output, .. } | Fact::TaskAdopted { task, output, .. } => {
                 self.messages.remove(task);

@@ -8,6 +8,7 @@ use raddle_model::money::Money;
 
 use crate::attempt::{AttemptKey, AttemptSpec, Failure, RawOutput, Usage};
 use crate::outputs::Outputs;
+use crate::patch::{PatchRequest, Redefinition};
 use crate::ports::Journal;
 
 /// What the program may look at while it prepares an attempt.
@@ -28,10 +29,62 @@ pub struct Context<'a> {
     pub undoing: bool,
 }
 
+/// What a program says when a task could start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// It may, as far as the program is concerned.
+    Open,
+    /// It is not needed; the reason, in words.
+    Omit(String),
+    /// It is a list of so many items, which are to become tasks first.
+    Expand(u32),
+}
+
 /// See the module.
 pub trait Program {
-    /// The graph; the same one for the whole life of the program.
+    /// The graph; another one only after [`Program::adopt`].
     fn graph(&self) -> &Arc<Graph>;
+
+    /// Tasks that the program must be asked about before they may start.
+    fn gated(&self) -> Vec<TaskIx> {
+        Vec::new()
+    }
+
+    /// Whether a gated task whose turn has come may start.
+    fn gate(&mut self, _task: TaskIx, _context: &Context<'_>) -> Gate {
+        Gate::Open
+    }
+
+    /// A gate could not be acted upon: the task's attempt is to fail with this.
+    fn refuse(&mut self, _task: TaskIx, _why: String) {}
+
+    /// Whether another task is to be put in the place of this one when it fails for good.
+    fn is_replaceable(&self, _task: TaskIx) -> bool {
+        false
+    }
+
+    /// The task's id, for messages and changes.
+    fn id(&self, task: TaskIx) -> String {
+        format!("task {}", task.0)
+    }
+
+    /// Items of the task's list, if it is one.
+    fn items(&self, _task: TaskIx) -> Vec<TaskIx> {
+        Vec::new()
+    }
+
+    /// What a change makes of the definition. Nothing is in force before [`Program::adopt`].
+    fn redefine(&mut self, _request: &PatchRequest, _run: &Run) -> Result<Redefinition, Vec<String>> {
+        Err(vec!["this run cannot be changed".to_owned()])
+    }
+
+    /// A changed definition is in force.
+    fn adopt(&mut self, _redefinition: Redefinition) {}
+
+    /// The result of an attempt that needs nobody to perform it.
+    fn at_once(&mut self, _key: AttemptKey, _context: &Context<'_>) -> Option<Result<RawOutput, Failure>> {
+        None
+    }
 
     /// Resolves everything an attempt needs. A failure is the attempt's failure: nothing is called.
     fn prepare(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<AttemptSpec, Failure>;

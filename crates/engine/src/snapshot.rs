@@ -163,6 +163,21 @@ pub struct TaskRecord {
     /// What it declares to use of the machine.
     #[serde(skip_serializing_if = "is_nothing")]
     pub resources: Resources,
+    /// A patch took it out before it started; it is shown to nobody.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
+    /// Another task is in its place.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub superseded: bool,
+    /// The id of the task in whose place it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stands_for: Option<String>,
+    /// It gathers what the items of its list brought.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub foreach: bool,
+    /// The task of whose list it is an item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item_of: Option<u32>,
     /// Hash of its definition: decides what a changed workflow may take over.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub hash: String,
@@ -215,6 +230,11 @@ impl Snapshot {
                 estimated_tokens: task.estimate.tokens,
                 fallback: task.fallback,
                 resources: resources_of(task),
+                removed: task.course.is_removed,
+                superseded: task.course.superseded_by.is_some(),
+                stands_for: task.course.stands_for.clone(),
+                foreach: task.course.foreach.is_some(),
+                item_of: task.course.item.map(|item| item.of),
                 hash: task.hash.clone(),
                 side_effects: task.side_effects,
                 scope: 0,
@@ -270,6 +290,9 @@ impl Snapshot {
         for (to, task) in (0u32..).zip(&self.tasks) {
             for (list, strength) in [(&task.hard, Strength::Hard), (&task.soft, Strength::Soft)] {
                 list.iter().for_each(|from| builder.edge(TaskIx(*from), TaskIx(to), strength));
+            }
+            if task.superseded {
+                builder.supersede(TaskIx(to));
             }
         }
         builder.build().ok().map(Arc::new)

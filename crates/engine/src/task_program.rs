@@ -2,7 +2,10 @@
 //! results by format and schema. It does not know how attempts are performed.
 
 mod agent;
+mod course;
 mod fallbacks;
+mod graph;
+mod json;
 mod retries;
 mod undo;
 
@@ -11,7 +14,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use raddle_kernel::{FailureClass, Graph, GraphBuilder, OnDoubt, Phase, Pool, Strength, TaskIx, TaskSpec};
+use raddle_kernel::{FailureClass, Graph, Phase, Pool, Run, TaskIx};
 use raddle_model::catalog::{ModelTable, Tokens};
 use raddle_model::template::{Lookup, Reference, Scope, Source, Template};
 use raddle_model::workflow::{self, OutputFormat, ShellTask, Task, TaskKind, Workflow};
@@ -22,8 +25,12 @@ use crate::attempt::{
 };
 use crate::grants;
 use crate::own_files;
-use crate::program::{Context, Program};
+use crate::patch::{PatchRequest, Redefinition};
+use crate::program::{Context, Gate, Program};
 use crate::secrets::Secrets;
+use json::{parse_json, push_json_string, unreadable};
+
+pub use graph::{graph_of, pool_of};
 
 /// Agent tasks.
 pub const AGENT: Pool = Pool(0);
@@ -63,6 +70,7 @@ pub struct TaskProgram {
     simulate: bool,
     secrets: Arc<Secrets>,
     fallbacks: Vec<(TaskIx, TaskIx)>,
+    course: course::Course,
 }
 
 impl TaskProgram {
@@ -79,13 +87,13 @@ impl TaskProgram {
         simulate: bool,
     ) -> Self {
         let graph = Arc::new(graph_of(&workflow, weights, mode));
-        let pairs = (0u32..).zip(&workflow.tasks);
-        let fallbacks = pairs.filter_map(|(n, task)| Some((TaskIx(n), TaskIx(task.fallback?)))).collect();
+        let fallbacks = fallbacks::pairs(&workflow);
         TaskProgram {
             schemas: HashMap::new(),
             complaints: HashMap::new(),
             models_chosen: HashMap::new(),
             simulate,
+            course: course::Course::default(),
             workflow,
             graph,
             inputs,
@@ -179,7 +187,7 @@ impl TaskProgram {
             if text.len() > 1 {
                 text.push(',');
             }
-            push_json_string(&mut text, &self.task(dependency).id);
+            push_json_string(&mut text, self.known_as(dependency));
             let from = self.supplier(dependency, context);
             let state = context.run.state(from);
             // Blocked, skipped and cancelled dependencies never had a result; over a soft edge they read as errors.
@@ -293,6 +301,44 @@ impl Program for TaskProgram {
         &self.graph
     }
 
+    fn gated(&self) -> Vec<TaskIx> {
+        self.gated_tasks()
+    }
+
+    fn gate(&mut self, task: TaskIx, context: &Context<'_>) -> Gate {
+        self.gate_of(task, context)
+    }
+
+    fn refuse(&mut self, task: TaskIx, why: String) {
+        self.course.refuse(task, why);
+    }
+
+    fn is_replaceable(&self, task: TaskIx) -> bool {
+        let course = &self.task(task).course;
+        course.is_replaceable && course.superseded_by.is_none() && !self.simulate
+    }
+
+    fn id(&self, task: TaskIx) -> String {
+        self.task(task).id.clone()
+    }
+
+    fn items(&self, task: TaskIx) -> Vec<TaskIx> {
+        let foreach = self.task(task).course.foreach.as_ref();
+        foreach.map(|foreach| foreach.items.iter().map(|item| TaskIx(*item)).collect()).unwrap_or_default()
+    }
+
+    fn redefine(&mut self, request: &PatchRequest, run: &Run) -> Result<Redefinition, Vec<String>> {
+        self.redefined(request, run)
+    }
+
+    fn adopt(&mut self, redefinition: Redefinition) {
+        self.adopt_definition(redefinition);
+    }
+
+    fn at_once(&mut self, key: AttemptKey, context: &Context<'_>) -> Option<Result<RawOutput, Failure>> {
+        self.gathered(key.task, context)
+    }
+
     fn prepare(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<AttemptSpec, Failure> {
         self.models_chosen.remove(&key.task);
         if let Some((model, _)) = self.other_model(key.task, context.run.failures(key.task))
@@ -301,6 +347,7 @@ impl Program for TaskProgram {
             let model = model.to_owned();
             self.models_chosen.insert(key.task, model);
         }
+        self.course_allows(key.task, context)?;
         let work = match self.simulate {
             true => Work::Process(ProcessWork { argv: Vec::new(), deps: None }),
             false => self.work(key, context)?,
@@ -335,6 +382,10 @@ impl Program for TaskProgram {
     fn read_output(&mut self, task: TaskIx, raw: RawOutput) -> Result<Arc<str>, Failure> {
         if self.simulate {
             return Ok("null".into());
+        }
+        if self.task(task).course.foreach.is_some() {
+            // Format and schema are the items'.
+            return Ok(crate::drive::json_text(raw).into());
         }
         let spec = self.task(task);
         let raw = match (spec.output_format, raw) {
@@ -385,28 +436,13 @@ impl Program for TaskProgram {
     }
 }
 
-fn parse_json(text: String) -> Result<String, Failure> {
-    let value: &serde_json::value::RawValue = serde_json::from_str(&text).map_err(|e| {
-        let head: String = text.chars().take(80).collect();
-        Failure::new(FailureClass::Output, format!("the output is not JSON ({e}): {head}"))
-    })?;
-    Ok(value.get().to_owned())
-}
-
-fn unreadable(error: serde_json::Error) -> Failure {
-    Failure::new(FailureClass::Output, format!("the output is not JSON: {error}"))
-}
-
-fn push_json_string(text: &mut String, s: &str) {
-    text.push_str(&Value::String(s.to_owned()).to_string());
-}
-
 /// The values that a template's references need, fetched before it is resolved.
 struct Values<'a> {
     outputs: HashMap<TaskIx, Option<Value>>,
     states: &'a raddle_kernel::Run,
     inputs: &'a HashMap<String, Value>,
     secrets: &'a Secrets,
+    item: Option<&'a Value>,
 }
 
 impl<'a> Values<'a> {
@@ -429,7 +465,8 @@ impl<'a> Values<'a> {
             };
             outputs.insert(task, value);
         }
-        Ok(Values { outputs, states: context.run, inputs: &program.inputs, secrets: &program.secrets })
+        let (inputs, secrets) = (&program.inputs, &*program.secrets);
+        Ok(Values { outputs, states: context.run, inputs, secrets, item: program.course.item.as_ref() })
     }
 }
 
@@ -449,47 +486,8 @@ impl Scope for Values<'_> {
     fn secret(&self, name: &str) -> Lookup<'_> {
         self.secrets.value(name).map_or(Lookup::Missing, |value| Lookup::Value(Cow::Owned(value.into())))
     }
-}
 
-fn graph_of(workflow: &Workflow, weights: &[u32], mode: workflow::ExecutionMode) -> Graph {
-    let edges = workflow.tasks.iter().map(|t| t.depends_on.len()).sum();
-    let mut builder = GraphBuilder::with_capacity(workflow.tasks.len(), edges);
-    builder.waves(mode == workflow::ExecutionMode::Waves);
-    for (i, task) in workflow.tasks.iter().enumerate() {
-        let retry = builder.policy(retries::policy(task));
-        builder.task(TaskSpec {
-            priority: task.priority,
-            weight: weights.get(i).copied().unwrap_or(1),
-            pool: if mode == workflow::ExecutionMode::Sequential { AGENT } else { pool_of(task) },
-            safe_to_fail: task.safe_to_fail(),
-            side_effects: task.side_effects,
-            on_doubt: match task.on_doubt {
-                workflow::OnDoubt::Rerun => OnDoubt::Rerun,
-                workflow::OnDoubt::Ask => OnDoubt::Ask,
-                workflow::OnDoubt::Fail => OnDoubt::Fail,
-                workflow::OnDoubt::Compensate => OnDoubt::Compensate,
-            },
-            retry,
-        });
-    }
-    undo::tell_sagas(workflow, &mut builder);
-    for (to, task) in (0u32..).zip(&workflow.tasks) {
-        for dependency in &task.depends_on {
-            let strength = match dependency.strength {
-                workflow::Strength::Hard => Strength::Hard,
-                workflow::Strength::Soft => Strength::Soft,
-            };
-            builder.edge(TaskIx(dependency.task), TaskIx(to), strength);
-        }
-    }
-    builder.build().expect("validation has found every cycle and every unknown task")
-}
-
-/// Whose cap a task counts against when the mode is not sequential.
-pub fn pool_of(task: &Task) -> Pool {
-    match task.kind {
-        TaskKind::Agent(_) => AGENT,
-        TaskKind::Shell(_) | TaskKind::Code(_) => LOCAL,
-        TaskKind::Tool(_) => TOOL,
+    fn item(&self) -> Lookup<'_> {
+        self.item.map_or(Lookup::Missing, |value| Lookup::Value(Cow::Borrowed(value)))
     }
 }

@@ -8,7 +8,7 @@ use raddle_kernel::{Attempt, FailureClass, Outcome, Run, TaskIx, Time};
 use raddle_model::money::Money;
 
 use crate::attempt::{Session, Usage};
-use crate::fact::{Chapter, Fact, OutputRef, Record};
+use crate::fact::{Chapter, Fact, OutputRef, Patched, Record};
 use crate::ledger::Ledger;
 use crate::snapshot::Snapshot;
 
@@ -35,6 +35,8 @@ pub struct RunView {
     pub used_before: Option<Usage>,
     /// What it may spend, has spent and holds.
     pub ledger: Ledger,
+    /// Changes of the definition, oldest first; of this chapter only.
+    pub patches: Vec<PatchView>,
     /// Audit lines.
     pub denials: Vec<Denial>,
     /// Sessions of agent CLIs by task id, over all chapters: a conversation outlives a changed workflow.
@@ -45,6 +47,15 @@ pub struct RunView {
     pub seq: u64,
 }
 
+/// One change of the definition.
+#[derive(Debug, Clone)]
+pub struct PatchView {
+    /// When.
+    pub at: Time,
+    /// All of it.
+    pub patched: Patched,
+}
+
 /// One task.
 #[derive(Debug, Clone, Default)]
 pub struct TaskView {
@@ -52,6 +63,8 @@ pub struct TaskView {
     pub attempts: Vec<AttemptView>,
     /// Output of the attempt that succeeded, or of the one taken over.
     pub output: Option<OutputRef>,
+    /// Why it is not needed, in words.
+    pub omitted: Option<Box<str>>,
     /// What the last failure said.
     pub error: Option<(FailureClass, Box<str>)>,
     /// When it settled.
@@ -125,6 +138,7 @@ impl RunView {
             peak_parallel: 0,
             agents_spawned: 0,
             used_before: None,
+            patches: Vec::new(),
             denials: Vec::new(),
             sessions: HashMap::new(),
             salvaged: None,
@@ -166,6 +180,12 @@ impl RunView {
     }
 
     fn fold(&mut self, record: &Record) -> Result<(), NotARun> {
+        if let Fact::Patched(patched) = &record.fact {
+            self.snapshot =
+                crate::patch::fold(&mut self.run, patched).map_err(|what| NotARun { seq: record.seq, what })?;
+            self.tasks.resize(self.snapshot.tasks.len(), TaskView::default());
+            self.patches.push(PatchView { at: record.at, patched: (**patched).clone() });
+        }
         if let Some(event) = record.fact.event() {
             self.run.apply(event).map_err(|illegal| NotARun {
                 seq: record.seq,
@@ -195,7 +215,8 @@ impl RunView {
         let at = record.at;
         match &record.fact {
             Fact::AttemptStarted { task, attempt } => {
-                let agent = self.snapshot.tasks[task.index()].kind == "agent";
+                let record = &self.snapshot.tasks[task.index()];
+                let agent = record.kind == "agent" && !record.foreach;
                 self.agents_spawned += u32::from(agent && !self.snapshot.options.simulate);
                 self.tasks[task.index()].attempts.push(AttemptView::begin(*attempt, at));
             }
@@ -252,6 +273,7 @@ impl RunView {
                     of.model = Some((model.clone(), reason.clone()));
                 }
             }
+            Fact::TaskOmitted { task, reason } => self.tasks[task.index()].omitted = Some(reason.clone()),
             Fact::Finished { .. } => self.finished_at = Some(at),
             Fact::UsageReported { task, attempt, usage } => {
                 let attempts = &mut self.tasks[task.index()].attempts;
@@ -262,7 +284,11 @@ impl RunView {
             Fact::Salvaged { reason } => self.salvaged = Some(reason.clone()),
             // Whoever took the run over after a salvage has been told what is not known.
             Fact::Resumed { .. } => self.salvaged = None,
-            Fact::Started(_) | Fact::Cancelled | Fact::BudgetSet { .. } | Fact::StorageRecovered { .. } => {}
+            Fact::Started(_)
+            | Fact::Patched(_)
+            | Fact::Cancelled
+            | Fact::BudgetSet { .. }
+            | Fact::StorageRecovered { .. } => {}
         }
         if self.run.finished().is_none() {
             self.finished_at = None;
@@ -282,7 +308,20 @@ impl RunView {
 
     /// The task of that id.
     pub fn task(&self, id: &str) -> Option<TaskIx> {
-        self.snapshot.tasks.iter().position(|t| t.id == id).map(|i| TaskIx(i as u32))
+        self.snapshot.tasks.iter().position(|t| t.id == id && !t.removed).map(|i| TaskIx(i as u32))
+    }
+
+    /// The tasks that people are shown: all but those that a patch took out.
+    pub fn shown(&self) -> impl Iterator<Item = TaskIx> + '_ {
+        (0u32..).zip(&self.snapshot.tasks).filter(|(_, record)| !record.removed).map(|(i, _)| TaskIx(i))
+    }
+
+    /// The definition as it stands: its text, the hash of its meaning, and whether a run has changed it.
+    pub fn definition(&self) -> (&str, &str, bool) {
+        match self.patches.last() {
+            Some(PatchView { patched, .. }) => (&patched.source, &patched.hash, true),
+            None => (&self.chapter.source, &self.chapter.hash, false),
+        }
     }
 
     /// Sum of what all attempts of a task used; `None` when nothing was metered.

@@ -1,8 +1,9 @@
 //! Requests from other processes to the engine that owns a run: a socket in the run's folder, one JSON object a line,
-//! one answer a line. It does not know what the engine does about a request; `ok` says that it has heard.
+//! one answer a line. It does not know what the engine does about a request.
 //!
-//! `{"op":"stop"}` is answered by `{"ok":true}`, anything else by `{"ok":false,"error":"…"}`. Only processes of the same
-//! user are heard.
+//! `{"op":"stop"}` is answered by `{"ok":true}` when it is heard, `{"op":"patch",…}` when the change is durable or
+//! refused (`{"ok":false,"errors":[…]}`), anything else by `{"ok":false,"error":"…"}`. Only processes of the same user
+//! are heard.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -10,7 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use raddle_engine::attempt::{ControlRequest, Report, StopKind};
+use raddle_engine::attempt::{self, ControlRequest, Reply, Report, StopKind};
+use raddle_engine::patch::PatchRequest;
 use rustix::fs::{AtFlags, Mode, OFlags, unlinkat};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
@@ -22,19 +24,23 @@ use crate::local::Owner;
 use crate::process::Supervisor;
 
 const SOCKET: &str = "control.sock";
-/// The longest request line.
-const LINE_BYTES: usize = 4096;
+/// The longest request line: a patch brings whole tasks.
+const LINE_BYTES: usize = 4 << 20;
+/// The longest answer that is read, and half of what is sent at most.
+const ANSWER_BYTES: usize = 128 << 10;
 /// Connections at once.
 const CONNECTIONS: usize = 16;
 /// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// End the run for good.
     Stop,
+    /// Change its definition.
+    Patch(Box<PatchRequest>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -42,23 +48,51 @@ struct Answer {
     ok: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Line by line, where there is more to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<String>,
+}
+
+impl From<attempt::Answer> for Answer {
+    fn from(answer: attempt::Answer) -> Self {
+        let mut errors = answer.err();
+        // A client that is told a part of it can correct that part; an answer is never longer than a socket takes.
+        let mut room = ANSWER_BYTES / 2;
+        if let Some(errors) = &mut errors {
+            errors.retain(|line| {
+                room = room.saturating_sub(line.len() + 8);
+                room > 0
+            });
+        }
+        Answer { ok: errors.is_none(), error: None, errors: errors.unwrap_or_default() }
+    }
 }
 
 /// Asks the engine that owns the run in `run_dir`. `NotFound` and `ConnectionRefused` mean that no engine listens.
-pub fn request(run_dir: &Path, request: Request) -> std::io::Result<()> {
+pub fn request(run_dir: &Path, request: &Request) -> std::io::Result<()> {
+    let lines = ask(run_dir, request)?;
+    lines.map_err(|lines| std::io::Error::other(lines.join("; ")))
+}
+
+/// The same for requests that can be refused: the lines say why. An error of the connection says nothing of whether the
+/// request was heard.
+pub fn ask(run_dir: &Path, request: &Request) -> std::io::Result<attempt::Answer> {
     let folder = rustix::fs::open(run_dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     connect(&socket, &address(&folder)?)?;
     let mut stream = UnixStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let mut line = serde_json::to_vec(&request)?;
+    let mut line = serde_json::to_vec(request)?;
+    if line.len() >= LINE_BYTES {
+        return Ok(Err(vec![format!("a request of {} KB is too long", line.len() >> 10)]));
+    }
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();
-    BufReader::new(stream.take(LINE_BYTES as u64)).read_line(&mut answer)?;
+    BufReader::new(stream.take(ANSWER_BYTES as u64)).read_line(&mut answer)?;
     let answer: Answer = serde_json::from_str(&answer)?;
-    if answer.ok { Ok(()) } else { Err(std::io::Error::other(answer.error.unwrap_or_default())) }
+    Ok(if answer.ok { Ok(()) } else { Err(answer.error.into_iter().chain(answer.errors).collect()) })
 }
 
 /// The folder is named by a descriptor, since a socket's address holds 107 bytes only.
@@ -144,7 +178,7 @@ impl Drop for Control {
 impl Connection {
     /// False when the connection is over.
     fn read(&mut self, reports: &mut Vec<Report>) -> bool {
-        let mut buffer = [0; 1024];
+        let mut buffer = [0; 64 << 10];
         match rustix::io::read(&self.socket, &mut buffer) {
             Ok(0) => return false,
             Ok(read) => self.line.extend_from_slice(&buffer[..read]),
@@ -155,17 +189,31 @@ impl Connection {
             let answer = match serde_json::from_slice(&line) {
                 Ok(Request::Stop) => {
                     reports.push(Report::Control(ControlRequest::Stop(StopKind::Cancel)));
-                    Answer { ok: true, error: None }
+                    Answer { ok: true, error: None, errors: Vec::new() }
                 }
-                Err(error) => Answer { ok: false, error: Some(format!("not a request: {error}")) },
+                Ok(Request::Patch(request)) => match rustix::io::fcntl_dupfd_cloexec(&self.socket, 0) {
+                    Ok(socket) => {
+                        let reply = Reply::new(move |answer| {
+                            tell(&socket, &answer.into());
+                        });
+                        reports.push(Report::Control(ControlRequest::Patch(request, reply)));
+                        continue;
+                    }
+                    Err(error) => Answer { ok: false, error: Some(error.to_string()), errors: Vec::new() },
+                },
+                Err(error) => Answer { ok: false, error: Some(format!("not a request: {error}")), errors: Vec::new() },
             };
-            let mut answer = serde_json::to_vec(&answer).expect("an answer is plain data");
-            answer.push(b'\n');
-            // A client that does not read its answers is not waited for.
-            if rustix::net::send(&self.socket, &answer, rustix::net::SendFlags::NOSIGNAL) != Ok(answer.len()) {
+            if !tell(&self.socket, &answer) {
                 return false;
             }
         }
         self.line.len() <= LINE_BYTES
     }
+}
+
+/// A client that does not read its answers is not waited for; false then.
+fn tell(socket: &OwnedFd, answer: &Answer) -> bool {
+    let mut answer = serde_json::to_vec(answer).expect("an answer is plain data");
+    answer.push(b'\n');
+    rustix::net::send(socket, &answer, rustix::net::SendFlags::NOSIGNAL) == Ok(answer.len())
 }

@@ -187,13 +187,13 @@ fn exit_codes_and_signals_pass_through() {
     let all = running.everybody();
     // The socket is made a moment after the start.
     let asked = std::time::Instant::now();
-    while let Err(error) = control::request(running.folder.path(), control::Request::Stop) {
+    while let Err(error) = control::request(running.folder.path(), &control::Request::Stop) {
         assert!(asked.elapsed() < LONG, "nobody listens: {error}");
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(running.front.wait().unwrap().code(), Some(7));
     nobody_of(&all);
-    assert!(control::request(running.folder.path(), control::Request::Stop).is_err(), "nobody listens any more");
+    assert!(control::request(running.folder.path(), &control::Request::Stop).is_err(), "nobody listens any more");
 }
 
 fn a_detached_engine_goes_on() {

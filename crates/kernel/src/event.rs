@@ -132,6 +132,8 @@ pub enum Input {
     Exhaust,
     /// A person gave the run another budget.
     Reopen,
+    /// The task's turn has come and its condition is false.
+    Omit { task: TaskIx },
 }
 
 /// A fact in the past tense that cannot be derived from others.
@@ -170,6 +172,8 @@ pub enum Event {
     CompensationFailed { task: TaskIx, attempt: Attempt, class: FailureClass, retry_at: Option<Time> },
     /// Nobody knows how far it was undone: it will be done again.
     CompensationAbandoned { task: TaskIx, attempt: Attempt },
+    /// The task's condition was false when its turn had come: it is not needed, nor is what hangs hard on it.
+    TaskOmitted { task: TaskIx },
 }
 
 /// Why an input changed nothing.
@@ -196,6 +200,7 @@ impl Input {
             | Input::Lost { task, .. }
             | Input::Retry { task }
             | Input::Skip { task }
+            | Input::Omit { task }
             | Input::Adopt { task, .. } => Some(task),
         }
     }
@@ -213,6 +218,7 @@ impl Event {
             | Event::AttemptDoubted { task, .. }
             | Event::TaskRetried { task }
             | Event::TaskSkipped { task }
+            | Event::TaskOmitted { task }
             | Event::TaskAdopted { task, .. }
             | Event::CompensationStarted { task, .. }
             | Event::CompensationSucceeded { task, .. }

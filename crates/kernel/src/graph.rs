@@ -123,6 +123,7 @@ pub struct GraphBuilder {
     specs: Vec<TaskSpec>,
     edges: Vec<(u32, u32)>,
     policies: Vec<RetryPolicy>,
+    superseded: Vec<u32>,
     waves: bool,
     sagas: SagaBuilder,
 }
@@ -142,6 +143,8 @@ const SOFT: u32 = 1 << 31;
 const SAFE: u8 = 1;
 const EFFECTS: u8 = 2;
 const DOUBT_SHIFT: u8 = 2;
+const DOUBT: u8 = 3 << DOUBT_SHIFT;
+const SUPERSEDED: u8 = 16;
 
 /// The finished graph; immutable.
 #[derive(Debug)]
@@ -207,6 +210,7 @@ impl GraphBuilder {
             specs: Vec::with_capacity(tasks),
             edges: Vec::with_capacity(edges),
             policies: Vec::new(),
+            superseded: Vec::new(),
             waves: false,
             sagas: SagaBuilder::default(),
         }
@@ -250,9 +254,14 @@ impl GraphBuilder {
         self.edges.push((from.0, to.0 | if strength == Strength::Soft { SOFT } else { 0 }));
     }
 
+    /// Another task stands for this one: the run does not need it any more.
+    pub fn supersede(&mut self, task: TaskIx) {
+        self.superseded.push(task.0);
+    }
+
     /// Checks and freezes. O(tasks log tasks + edges).
     pub fn build(self) -> Result<Graph, GraphError> {
-        let GraphBuilder { specs, edges, mut policies, waves, sagas } = self;
+        let GraphBuilder { specs, edges, mut policies, superseded, waves, sagas } = self;
         let n = specs.len();
         if n >= SOFT as usize {
             return Err(GraphError::TooLarge);
@@ -301,6 +310,9 @@ impl GraphBuilder {
             for (r, &task) in order.row(pool).iter().enumerate() {
                 vertices[task as usize].rank = r as u32;
             }
+        }
+        for task in superseded {
+            vertices.get_mut(task as usize).ok_or(GraphError::UnknownTask)?.flags |= SUPERSEDED;
         }
         Ok(Graph { successors, predecessors, vertices, by_level, levels, order, policies, sagas })
     }
@@ -427,12 +439,17 @@ impl Graph {
 
     /// See [`OnDoubt`].
     pub fn on_doubt(&self, task: TaskIx) -> OnDoubt {
-        match self.vertices[task.index()].flags >> DOUBT_SHIFT {
+        match (self.vertices[task.index()].flags & DOUBT) >> DOUBT_SHIFT {
             0 => OnDoubt::Rerun,
             1 => OnDoubt::Ask,
             2 => OnDoubt::Fail,
             _ => OnDoubt::Compensate,
         }
+    }
+
+    /// Whether another task stands for this one.
+    pub fn superseded(&self, task: TaskIx) -> bool {
+        self.vertices[task.index()].flags & SUPERSEDED != 0
     }
 
     /// Its retry policy.

@@ -12,7 +12,7 @@ pub mod state;
 
 pub use event::{Event, FailureClass, Input, Refusal};
 pub use graph::{Graph, GraphBuilder, GraphError, OnDoubt, Pool, RetryPolicy, Strength, TaskSpec};
-pub use run::{Command, Illegal, Outcome, Run};
+pub use run::{Command, Illegal, Outcome, Run, Unpatchable};
 pub use state::{Cause, Phase, TaskState};
 
 /// Position of a task in the graph; dense from 0.

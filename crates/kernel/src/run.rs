@@ -3,7 +3,13 @@
 //! changes through `set`, which keeps the ready sets, the live set, the tallies and the waves true.
 
 mod check;
+mod omit;
+mod outcome;
+mod patch;
 mod saga;
+
+pub use outcome::Outcome;
+pub use patch::Unpatchable;
 
 use alloc::collections::BinaryHeap;
 use alloc::sync::Arc;
@@ -16,42 +22,6 @@ use crate::state::{Phase, Step, next};
 use crate::{
     Attempt, Cause, Event, FailureClass, Graph, Input, OnDoubt, Pool, Refusal, Strength, TaskIx, TaskState, Time,
 };
-
-/// How a run ended, or stands: a pure function of its tasks' states, of whether a person ended it, and of whether the
-/// kernel was told that the budget lets nothing more start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Outcome {
-    /// Work is going on or could.
-    Running = 0,
-    /// Nothing can go on before a person or a quota lets it.
-    Waiting = 1,
-    /// Every required task completed and nothing failed. A skipped task is not required any more.
-    Succeeded = 2,
-    /// Every required task completed; some task failed safely or over soft dependencies only.
-    Degraded = 3,
-    /// A required task did not complete.
-    Failed = 4,
-    /// A person ended it.
-    Cancelled = 5,
-    /// Money ran out.
-    BudgetExhausted = 6,
-}
-
-impl Outcome {
-    /// The contract's word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Outcome::Running => "running",
-            Outcome::Waiting => "waiting",
-            Outcome::Succeeded => "succeeded",
-            Outcome::Degraded => "degraded",
-            Outcome::Failed => "failed",
-            Outcome::Cancelled => "cancelled",
-            Outcome::BudgetExhausted => "budget_exhausted",
-        }
-    }
-}
 
 /// What the run is owed; idempotent by its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,6 +62,8 @@ pub struct Run {
     finished: Option<Outcome>,
     touched: Vec<TaskIx>,
     saga: saga::Undo,
+    /// Omitted, and their dependents do not know it yet; empty between events.
+    omitted: Vec<TaskIx>,
 }
 
 /// What is known of one task; looked at together, so it lies together.
@@ -139,6 +111,7 @@ impl Run {
             finished: None,
             touched: Vec::new(),
             saga: saga::Undo::new(&graph),
+            omitted: Vec::new(),
             graph,
         }
     }
@@ -226,6 +199,10 @@ impl Run {
                 self.expect_reopenable().ok_or(Refusal::NotNow)?;
                 events.push(Event::RunReopened);
             }
+            Input::Omit { task } => {
+                self.expect_omittable(task).ok_or(Refusal::NotNow)?;
+                events.push(Event::TaskOmitted { task });
+            }
             Input::Adopt { task, attempt } => {
                 next(self.phase(task), Step::Adopt).filter(|_| self.finished.is_none()).ok_or(Refusal::NotNow)?;
                 events.push(Event::TaskAdopted { task, attempt });
@@ -290,6 +267,11 @@ impl Run {
         wanted.then(|| Time(now.0.saturating_add(policy.delay_ms(next, noise))))
     }
 
+    /// Whether a failure of that class would be the task's last: what could have been tried again is not any more.
+    pub fn gives_up(&self, task: TaskIx, class: FailureClass) -> bool {
+        !self.cancelled && class.retryable() && self.retry_at(task, class, Time(0), 0).is_none()
+    }
+
     /// What becomes of an attempt whose engine died: effect-free ones run again, others as the task says.
     fn fate(&self, task: TaskIx, attempt: Attempt) -> Event {
         let doubt = if self.graph.side_effects(task) { self.graph.on_doubt(task) } else { OnDoubt::Rerun };
@@ -314,10 +296,11 @@ impl Run {
         if task.is_some_and(|t| t.index() >= self.cells.len()) || self.begun == (event == Event::RunStarted) {
             return Err(Illegal { event, state: None });
         }
-        if self.fold(event).is_none() {
+        let folded = self.fold(event);
+        if folded.is_none() {
             return Err(Illegal { event, state: task.map(|t| self.cells[t.index()].state) });
         }
-        self.keep_sagas();
+        self.see_it_through();
         Ok(())
     }
 
@@ -407,6 +390,10 @@ impl Run {
                     }
                 }
                 self.recount_unmet();
+            }
+            Event::TaskOmitted { task } => {
+                self.expect_omittable(task)?;
+                self.omit(task, task);
             }
             Event::RunReopened => {
                 self.expect_reopenable()?;
@@ -503,8 +490,11 @@ impl Run {
         Some(())
     }
 
-    /// A failed task that only soft edges leave does not fail the run.
+    /// A failed task that only soft edges leave, or for which another stands, does not fail the run.
     fn counts_as_required(&self, task: TaskIx) -> bool {
+        if self.graph.superseded(task) {
+            return false;
+        }
         let mut successors = self.graph.successors(task);
         successors.len() == 0 || successors.any(|(_, strength)| strength == Strength::Hard)
     }
@@ -538,7 +528,12 @@ impl Run {
     fn release(&mut self, task: TaskIx) {
         let open = !self.graph.in_waves() || self.graph.level(task) <= self.wave;
         if self.begun && open && self.cells[task.index()].unmet == 0 && self.phase(task) == Phase::Pending {
-            self.set(task, Step::Release, TaskState::Ready).expect("a pending task can be released");
+            match self.omitter(task) {
+                Some(by) => self.omit(task, by),
+                None => {
+                    self.set(task, Step::Release, TaskState::Ready).expect("a pending task can be released");
+                }
+            }
         }
     }
 

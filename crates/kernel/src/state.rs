@@ -39,6 +39,10 @@ pub enum TaskState {
     Compensated { attempt: Attempt },
     /// What it did could not be undone and stands.
     NotUndone { attempt: Attempt, class: FailureClass },
+    /// Not needed: its own condition was false (`by` is the task itself), or that of a task it hangs hard on.
+    Omitted { by: TaskIx },
+    /// A patch took it out of the run before it had started.
+    Removed,
 }
 
 /// What a waiting task waits for.
@@ -69,6 +73,8 @@ pub enum Phase {
     UndoRetrying,
     Compensated,
     NotUndone,
+    Omitted,
+    Removed,
 }
 
 /// What can happen to a task.
@@ -97,11 +103,14 @@ pub enum Step {
     GiveUpUndo,
     RetryUndo,
     AcceptUndone,
+    Omit,
+    Hold,
+    Remove,
 }
 
 impl Phase {
     /// Number of phases.
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = 18;
 
     /// All phases.
     pub const ALL: [Phase; Phase::COUNT] = [
@@ -121,6 +130,8 @@ impl Phase {
         Phase::UndoRetrying,
         Phase::Compensated,
         Phase::NotUndone,
+        Phase::Omitted,
+        Phase::Removed,
     ];
 
     /// Nothing more happens to the task unless its saga fails or a person asks for it. Its dependents need not wait for
@@ -129,6 +140,7 @@ impl Phase {
         use Phase::*;
         self.is_owed_undoing()
             || matches!(self, Completed | Failed | FailedSafe | Blocked | Skipped | Cancelled | Compensated | NotUndone)
+            || matches!(self, Omitted | Removed)
     }
 
     /// Settled, and hard dependents cannot run.
@@ -150,7 +162,7 @@ impl Phase {
 
 impl Step {
     /// All steps.
-    pub const ALL: [Step; 22] = [
+    pub const ALL: [Step; 25] = [
         Step::Release,
         Step::Start,
         Step::Succeed,
@@ -173,6 +185,9 @@ impl Step {
         Step::GiveUpUndo,
         Step::RetryUndo,
         Step::AcceptUndone,
+        Step::Omit,
+        Step::Hold,
+        Step::Remove,
     ];
 }
 
@@ -215,6 +230,11 @@ pub fn next(from: Phase, step: Step) -> Option<Phase> {
         // A person has the compensation tried again, or says that it was undone by hand.
         (NotUndone, RetryUndo) => ToUndo,
         (NotUndone, AcceptUndone) => Compensated,
+        // A condition is false: the task's own when its turn has come, or one above it.
+        (Pending | Ready, Omit) => Omitted,
+        // A patch gives a task that has not started other dependencies, or takes it out.
+        (Ready, Hold) => Pending,
+        (Pending | Ready | Blocked, Remove) => Removed,
         _ => return None,
     })
 }
@@ -239,6 +259,8 @@ impl TaskState {
             TaskState::UndoRetrying { .. } => Phase::UndoRetrying,
             TaskState::Compensated { .. } => Phase::Compensated,
             TaskState::NotUndone { .. } => Phase::NotUndone,
+            TaskState::Omitted { .. } => Phase::Omitted,
+            TaskState::Removed => Phase::Removed,
         }
     }
 
@@ -254,8 +276,9 @@ impl TaskState {
             TaskState::Failed { .. } => "failed",
             TaskState::FailedSafe { .. } => "failed_safe",
             TaskState::Blocked { .. } => "blocked",
-            TaskState::Skipped => "skipped",
+            TaskState::Skipped | TaskState::Omitted { .. } => "skipped",
             TaskState::Cancelled => "cancelled",
+            TaskState::Removed => "removed",
         }
     }
 

@@ -21,25 +21,100 @@ impl Rng {
     }
 }
 
-fn graph(rng: &mut Rng) -> Arc<Graph> {
+/// A graph as a list, to be changed and built again.
+#[derive(Clone)]
+struct Plan {
+    waves: bool,
+    tasks: Vec<TaskSpec>,
+    edges: Vec<(u32, u32, Strength)>,
+    superseded: Vec<u32>,
+    scopes: Vec<(TaskIx, u32)>,
+    undo: Vec<(TaskIx, u16)>,
+}
+
+impl Plan {
+    fn build(&self) -> Option<Arc<Graph>> {
+        let mut b = GraphBuilder::with_capacity(self.tasks.len(), self.edges.len());
+        b.waves(self.waves);
+        b.policy(RetryPolicy { max: 2, classes: RetryPolicy::every_class(), ..RetryPolicy::NONE });
+        b.policy(RetryPolicy::NONE);
+        self.tasks.iter().for_each(|spec| _ = b.task(*spec));
+        self.edges.iter().for_each(|(from, to, strength)| b.edge(TaskIx(*from), TaskIx(*to), *strength));
+        self.superseded.iter().for_each(|task| b.supersede(TaskIx(*task)));
+        self.scopes.iter().for_each(|(task, scope)| b.scope(*task, *scope));
+        self.undo.iter().for_each(|(task, retry)| b.undo(*task, *retry));
+        b.build().ok().map(Arc::new)
+    }
+
+    /// What somebody might want, sensible or not, and what is taken out by it.
+    fn changed(&self, rng: &mut Rng) -> (Plan, Vec<TaskIx>) {
+        let (mut plan, mut removed) = (self.clone(), Vec::new());
+        for _ in 0..rng.below(3) {
+            plan.tasks.push(spec(rng));
+            if let Some(scope) = plan.scopes.last().map(|s| s.1).filter(|_| rng.below(2) == 0) {
+                plan.scopes.push((TaskIx(plan.tasks.len() as u32 - 1), scope));
+            }
+        }
+        let n = plan.tasks.len() as u64;
+        for _ in 0..rng.below(4) {
+            let (from, to) = (rng.below(n) as u32, rng.below(n) as u32);
+            // New edges lead to later tasks, or often into a cycle.
+            let (from, to) = if rng.below(8) > 0 { (from.min(to), from.max(to)) } else { (from, to) };
+            if !plan.edges.iter().any(|(f, t, _)| (*f, *t) == (from, to)) {
+                plan.edges.push((from, to, if rng.below(3) == 0 { Strength::Soft } else { Strength::Hard }));
+            }
+        }
+        if rng.below(4) == 0 && !plan.edges.is_empty() {
+            plan.edges.remove(rng.below(plan.edges.len() as u64) as usize);
+        }
+        if rng.below(3) == 0 {
+            let task = rng.below(self.tasks.len() as u64) as u32;
+            removed.push(TaskIx(task));
+            plan.edges.retain(|(from, to, _)| rng.below(9) == 0 || *from != task && *to != task);
+        }
+        if rng.below(8) == 0 {
+            plan.superseded.push(rng.below(n) as u32);
+        }
+        (plan, removed)
+    }
+}
+
+fn spec(rng: &mut Rng) -> TaskSpec {
+    TaskSpec {
+        priority: rng.below(3) as i32,
+        weight: rng.below(9) as u32,
+        pool: Pool(rng.below(3) as u8),
+        safe_to_fail: rng.below(4) == 0,
+        side_effects: rng.below(2) == 0,
+        on_doubt: [OnDoubt::Ask, OnDoubt::Rerun, OnDoubt::Fail][rng.below(3) as usize],
+        retry: rng.below(2) as u16,
+    }
+}
+
+fn plan(rng: &mut Rng) -> Plan {
     let n = 1 + rng.below(24) as u32;
-    let mut b = GraphBuilder::with_capacity(n as usize, 0);
-    b.waves(rng.below(3) == 0);
-    let retried = b.policy(RetryPolicy { max: 2, classes: RetryPolicy::every_class(), ..RetryPolicy::NONE });
-    let never = b.policy(RetryPolicy::NONE);
+    let waves = rng.below(3) == 0;
+    let mut plan = Plan {
+        waves,
+        tasks: Vec::new(),
+        edges: Vec::new(),
+        superseded: Vec::new(),
+        scopes: Vec::new(),
+        undo: Vec::new(),
+    };
     for i in 0..n {
-        b.task(TaskSpec {
+        plan.tasks.push(TaskSpec {
             priority: rng.below(3) as i32,
             weight: rng.below(9) as u32,
             pool: Pool(rng.below(3) as u8),
             safe_to_fail: rng.below(4) == 0,
             side_effects: rng.below(2) == 0,
             on_doubt: [OnDoubt::Ask, OnDoubt::Rerun, OnDoubt::Fail, OnDoubt::Compensate][rng.below(4) as usize],
-            retry: if rng.below(2) == 0 { retried } else { never },
+            retry: rng.below(2) as u16,
         });
         for j in 0..i {
             if rng.below(6) == 0 {
-                b.edge(TaskIx(j), TaskIx(i), if rng.below(3) == 0 { Strength::Soft } else { Strength::Hard });
+                plan.edges.push((j, i, if rng.below(3) == 0 { Strength::Soft } else { Strength::Hard }));
             }
         }
     }
@@ -48,15 +123,21 @@ fn graph(rng: &mut Rng) -> Arc<Graph> {
     for i in (0..n).map(TaskIx) {
         match scopes {
             0 => {}
-            99 => b.scope(i, 1),
-            _ if rng.below(4) > 0 => b.scope(i, 1 + rng.below(scopes.min(u64::from(n))) as u32),
+            99 => plan.scopes.push((i, 1)),
+            _ if rng.below(4) > 0 => plan.scopes.push((i, 1 + rng.below(scopes.min(u64::from(n))) as u32)),
             _ => {}
         }
         if scopes > 0 && rng.below(3) > 0 {
-            b.undo(i, if rng.below(2) == 0 { retried } else { never });
+            plan.undo.push((i, rng.below(2) as u16));
         }
     }
-    Arc::new(b.build().unwrap())
+    plan
+}
+
+/// What happened, in order.
+enum Told {
+    Event(Event),
+    Patched(Arc<Graph>, Vec<TaskIx>),
 }
 
 fn random_input(rng: &mut Rng, run: &Run) -> Input {
@@ -72,6 +153,7 @@ fn random_input(rng: &mut Rng, run: &Run) -> Input {
         90..94 => Input::Lost { task, attempt },
         94..96 => Input::Retry { task },
         96..98 => Input::Skip { task },
+        98 if rng.below(2) == 0 => Input::Omit { task },
         98 => Input::Adopt { task, attempt },
         _ if rng.below(8) == 0 => Input::Cancel,
         _ if rng.below(3) == 0 => Input::Exhaust,
@@ -80,12 +162,40 @@ fn random_input(rng: &mut Rng, run: &Run) -> Input {
     }
 }
 
-fn folded(graph: &Arc<Graph>, events: &[Event]) -> Run {
+fn folded(graph: &Arc<Graph>, told: &[Told]) -> Run {
     let mut run = Run::new(Arc::clone(graph));
-    for e in events {
-        run.apply(*e).unwrap();
+    for one in told {
+        match one {
+            Told::Event(event) => run.apply(*event).unwrap(),
+            Told::Patched(graph, removed) => run.patch(Arc::clone(graph), removed).unwrap(),
+        }
     }
     run
+}
+
+/// A patch is followed as a whole or refused as a whole; what has started is as it was.
+fn patch(rng: &mut Rng, plan: &mut Plan, run: &mut Run, told: &mut Vec<Told>, seed: u64) {
+    let (next, removed) = plan.changed(rng);
+    let Some(graph) = next.build() else { return };
+    let before = run.clone();
+    if run.patch(Arc::clone(&graph), &removed).is_err() {
+        assert!(same(&before, run), "seed {seed}: a refused patch changed something");
+        return;
+    }
+    // What is wired behind a failure may fail its saga, which undoes what had completed.
+    let tasks = || (0..before.graph().len() as u32).map(TaskIx);
+    let broken = tasks().any(|task| run.is_of_failed_scope(task) && !before.is_of_failed_scope(task));
+    for task in (0..before.graph().len() as u32).map(TaskIx) {
+        assert!(
+            broken || before.is_untouched(task) || before.state(task) == run.state(task),
+            "seed {seed}: {task:?} had started"
+        );
+        assert_eq!(removed.contains(&task) && !before.state(task).phase().settled(), {
+            run.state(task) == TaskState::Removed && !before.state(task).phase().settled()
+        });
+    }
+    *plan = next;
+    told.push(Told::Patched(graph, removed));
 }
 
 fn same(a: &Run, b: &Run) -> bool {
@@ -100,11 +210,19 @@ fn same(a: &Run, b: &Run) -> bool {
 fn whatever_comes_the_run_stays_true() {
     for seed in 1..=1500u64 {
         let mut rng = Rng(seed.wrapping_mul(0x9E3779B97F4A7C15));
-        let graph = graph(&mut rng);
-        let (mut run, mut events, mut now) = (Run::new(Arc::clone(&graph)), Vec::new(), Time(0));
+        let mut plan = plan(&mut rng);
+        let graph = plan.build().unwrap();
+        let (mut run, mut events, mut told, mut now) = (Run::new(Arc::clone(&graph)), Vec::new(), Vec::new(), Time(0));
         run.handle(Input::Begin, now, &mut events).unwrap();
         for step in 0..300 {
             now = Time(now.0 + rng.below(2000));
+            if rng.below(12) == 0 {
+                told.extend(events.drain(..).map(Told::Event));
+                patch(&mut rng, &mut plan, &mut run, &mut told, seed);
+                // Nothing may be left to do any more.
+                let _ = run.handle(Input::Tick, now, &mut events);
+                run.check().unwrap_or_else(|e| panic!("seed {seed}, step {step}, after a patch: {e}"));
+            }
             let before = run.clone();
             let input = random_input(&mut rng, &run);
             if run.handle(input, now, &mut events).is_err() {
@@ -112,9 +230,10 @@ fn whatever_comes_the_run_stays_true() {
             }
             run.check().unwrap_or_else(|e| panic!("seed {seed}, step {step}, {input:?}: {e}\n{events:#?}"));
         }
-        assert!(same(&run, &folded(&graph, &events)), "seed {seed}: the fold differs");
-        let cut = rng.below(events.len() as u64) as usize;
-        folded(&graph, &events[..cut]).check().unwrap_or_else(|e| panic!("seed {seed}, prefix {cut}: {e}"));
+        told.extend(events.drain(..).map(Told::Event));
+        assert!(same(&run, &folded(&graph, &told)), "seed {seed}: the fold differs");
+        let cut = rng.below(told.len() as u64) as usize;
+        folded(&graph, &told[..cut]).check().unwrap_or_else(|e| panic!("seed {seed}, prefix {cut}: {e}"));
         finish(&mut run, now, &mut events, seed);
     }
 }
@@ -168,7 +287,10 @@ fn the_table_settles_everything_and_repeats_nothing_completed() {
                 continue;
             }
             if from.settled() && to.is_some() {
-                assert!(matches!(step, Step::Retry | Step::Skip | Step::Unblock | Step::Cancel), "{from:?} {step:?}");
+                assert!(
+                    matches!(step, Step::Retry | Step::Skip | Step::Unblock | Step::Cancel | Step::Remove),
+                    "{from:?} {step:?}"
+                );
             }
         }
     }

@@ -156,6 +156,7 @@ impl Teller {
             "lost" => Input::Lost { task, attempt },
             "retry" => Input::Retry { task },
             "skip" => Input::Skip { task },
+            "omit" => Input::Omit { task },
             "adopt" => Input::Adopt { task, attempt },
             other => panic!("unknown input `{other}`"),
         }
@@ -177,6 +178,7 @@ impl Teller {
             Event::AttemptDoubted { task, attempt } => format!("{} doubted", of(task, attempt)),
             Event::TaskRetried { task } => format!("{} retried", self.name(task)),
             Event::TaskSkipped { task } => format!("{} skipped", self.name(task)),
+            Event::TaskOmitted { task } => format!("{} omitted", self.name(task)),
             Event::TaskAdopted { task, attempt } => format!("{} adopted", of(task, attempt)),
             Event::CompensationStarted { task, attempt } => format!("{} undoing", of(task, attempt)),
             Event::CompensationSucceeded { task, attempt } => format!("{} undone", of(task, attempt)),
@@ -197,6 +199,7 @@ impl Teller {
         let detail = match self.run.state(task) {
             TaskState::Ready => return format!("{} ready", self.name(task)),
             TaskState::Blocked { by } => format!(" by {}", self.name(by)),
+            TaskState::Omitted { by } if by != task => format!(" because of {}", self.name(by)),
             TaskState::Failed { class, .. } | TaskState::FailedSafe { class, .. } => format!(": {}", class.name()),
             TaskState::Retrying { at, .. } => format!(" at {}", at.0),
             TaskState::ToUndo { .. } => return format!("{} to be undone", self.name(task)),

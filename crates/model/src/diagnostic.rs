@@ -67,6 +67,7 @@ fn is_invisible(c: char) -> bool {
 /// Collects diagnostics while a file is read.
 pub(crate) struct Sink<'t> {
     positions: Positions<'t>,
+    text: &'t str,
     found: Vec<Diagnostic>,
     errors: usize,
     warnings: usize,
@@ -81,11 +82,20 @@ const MAX_HINTED: usize = 100;
 
 impl<'t> Sink<'t> {
     pub(crate) fn new(text: &'t str) -> Self {
-        Sink { positions: Positions::new(text), found: Vec::new(), errors: 0, warnings: 0, task: None }
+        Sink { positions: Positions::new(text), text, found: Vec::new(), errors: 0, warnings: 0, task: None }
     }
 
     pub(crate) fn position(&self, span: Span) -> (u32, u32) {
         self.positions.at(span.start)
+    }
+
+    /// The place `at` bytes into a text whose node is at `span`, where the text stands there as it is; else the node.
+    pub(crate) fn within(&self, span: Span, text: &str, at: usize) -> Span {
+        let written = self.text.get(span.range()).unwrap_or_default();
+        match written.find(text).filter(|_| !text.is_empty()) {
+            Some(start) => Span::new(span.start as usize + start + at, span.end as usize),
+            None => span,
+        }
     }
 
     pub(crate) fn errors(&self) -> usize {

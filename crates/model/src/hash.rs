@@ -7,7 +7,8 @@ use crate::workflow::TaskKind;
 /// The digest of one task; a code file counts by its content.
 pub(crate) fn task(entries: &[Entry<'_>], kind: &TaskKind) -> String {
     let mut buffer = Vec::with_capacity(512);
-    map(entries, &|_| true, &mut buffer);
+    // What a run notes beside a task does not change what the task means.
+    map(entries, &|key| !crate::keys::MARKS.contains(&key), &mut buffer);
     if let TaskKind::Code(code) = kind
         && code.code_file.is_some()
     {

@@ -43,6 +43,14 @@ pub(crate) const MCP_SERVER: &[&str] =
     &["command", "args", "env", "cwd", "type", "url", "headers", "max_concurrent", "elicitation"];
 /// One of `edges:`.
 pub(crate) const EDGE: &[&str] = &["from", "to", "type"];
+/// A patch.
+pub(crate) const PATCH: &[&str] = &["reason", "add", "remove", "replace", "update", "priority", "split", "edges"];
+/// `edges:` of a patch.
+pub(crate) const PATCH_EDGES: &[&str] = &["add", "remove"];
+/// `split:` of a patch.
+pub(crate) const SPLIT: &[&str] = &["task", "into"];
+/// What only definitions that a run has changed hold in their tasks.
+pub(crate) const MARKS: &[&str] = &["removed", "item", "of", "superseded_by"];
 /// An object in `depends_on:`.
 pub(crate) const DEPENDENCY: &[&str] = &["task", "type"];
 /// `retry:`.

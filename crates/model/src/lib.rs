@@ -4,6 +4,8 @@
 pub mod caps;
 pub mod catalog;
 pub mod change;
+pub mod condition;
+pub mod course;
 pub mod critical;
 pub mod diagnostic;
 mod graph;
@@ -14,6 +16,7 @@ mod keys;
 mod lint;
 pub mod mcp_server;
 pub mod money;
+pub mod patch;
 pub mod permissions;
 pub mod plan;
 pub mod quantity;
@@ -28,4 +31,4 @@ mod unsupported;
 pub mod workflow;
 
 pub use diagnostic::{Diagnostic, Severity};
-pub use read::{CodeFault, NoSources, Parsed, Sources, parse};
+pub use read::{CodeFault, NoSources, Parsed, Sources, parse, parse_changed};

@@ -4,9 +4,10 @@
 mod code;
 mod compensation;
 mod conversations;
+mod course;
 mod edges;
 mod fallbacks;
-mod fields;
+pub(crate) mod fields;
 mod header;
 mod invariants;
 mod kinds;
@@ -79,10 +80,22 @@ struct Reading<'c, 't> {
     sound_schemas: HashSet<blake3::Hash>,
     /// The same of code.
     sound_code: HashSet<blake3::Hash>,
+    /// Whether the text is a definition that a run has changed: only those hold the marks of [`crate::patch`].
+    changed: bool,
 }
 
 /// Reads and validates a workflow. `source_name` tells the format (`.json`) and the default name (its stem).
 pub fn parse(text: &[u8], source_name: &str, sources: &dyn Sources, catalog: &Catalog) -> Parsed {
+    read(text, source_name, sources, catalog, false)
+}
+
+/// The same for a definition that a run has changed (see [`crate::patch`]): its tasks keep their places, also those that
+/// were taken out, and items of a `foreach` are tasks.
+pub fn parse_changed(text: &[u8], source_name: &str, sources: &dyn Sources, catalog: &Catalog) -> Parsed {
+    read(text, source_name, sources, catalog, true)
+}
+
+fn read(text: &[u8], source_name: &str, sources: &dyn Sources, catalog: &Catalog, changed: bool) -> Parsed {
     let text = match syntax::text_of(text) {
         Ok(text) => text,
         Err(fault) => {
@@ -96,7 +109,7 @@ pub fn parse(text: &[u8], source_name: &str, sources: &dyn Sources, catalog: &Ca
     };
     let tree = syntax::parse(text, source_name);
     let (sound_schemas, sound_code) = (HashSet::new(), HashSet::new());
-    let mut cx = Reading { text, sink: Sink::new(text), catalog, sources, sound_schemas, sound_code };
+    let mut cx = Reading { text, sink: Sink::new(text), catalog, sources, sound_schemas, sound_code, changed };
     tree.faults.into_iter().for_each(|fault| tell(fault, &mut cx.sink));
     let workflow = tree.root.as_ref().and_then(|root| cx.workflow(root, source_name));
     let workflow = workflow.filter(|_| cx.sink.errors() == 0);
@@ -120,7 +133,8 @@ impl<'c> Reading<'c, '_> {
         secrets::check(entries, self);
         let header = header::read(entries, self.catalog, &mut self.sink);
         let nodes = self.task_list(root)?;
-        let ids = self.ids(nodes);
+        let marks = self.marks(nodes);
+        let ids = self.ids(nodes, &marks);
         let mut index = HashMap::with_capacity(nodes.len());
         for (n, id) in ids.iter().enumerate() {
             let Some((id, span)) = id else { continue };
@@ -133,10 +147,18 @@ impl<'c> Reading<'c, '_> {
                 index.insert(*id, n as TaskIndex);
             }
         }
-        let names = Names { tasks: &index, inputs: &header.inputs };
+        self.item_names(nodes, &ids, &marks);
+        let stands_for = self.successions(nodes, &mut index);
+        let names = Names { tasks: &index, inputs: &header.inputs, has_item: false };
         let mut drafts = Vec::with_capacity(nodes.len());
         let mut tasks = Vec::with_capacity(nodes.len());
-        for (node, id) in nodes.iter().zip(&ids) {
+        let mut replacements = Vec::new();
+        for (n, (node, id)) in nodes.iter().zip(&ids).enumerate() {
+            if let Some(mark) = &marks[n] {
+                drafts.push(mark.draft(node.span));
+                tasks.push(mark.tombstone());
+                continue;
+            }
             // A task without a usable id keeps its place, so that indexes are positions.
             let (id, span) = id.unwrap_or(("", node.span));
             let Data::Map(fields) = &node.data else {
@@ -153,13 +175,19 @@ impl<'c> Reading<'c, '_> {
             };
             self.sink.task = (!id.is_empty()).then(|| id.to_owned());
             let (draft, task) = task::read(fields, id, span, &header, &names, self);
+            replacements.extend(self.replacement(fields, &draft, &header, &names));
             drafts.push(draft);
             tasks.push(task);
         }
         self.sink.task = None;
         self.edges(root, &names, &mut drafts);
         fallbacks::connect(&mut drafts, self);
+        self.items(&marks, &names, &mut drafts, &mut tasks);
+        stands_for.iter().for_each(|succession| succession.note(&mut tasks));
+        // Bodies that may stand for a task one day are judged in its place, and are no tasks yet.
+        drafts.extend(replacements);
         let levels = self.graph(&mut drafts);
+        drafts.truncate(nodes.len());
         self.conversations(&drafts, &mut tasks);
         self.sagas(&header, &drafts, &tasks);
         let outputs = self.outputs(root, &names);
@@ -192,9 +220,13 @@ impl<'c> Reading<'c, '_> {
     }
 
     /// The id of each task and where it stands.
-    fn ids<'n>(&mut self, nodes: &'n [Node<'_>]) -> Vec<Option<(&'n str, Span)>> {
+    fn ids<'n>(&mut self, nodes: &'n [Node<'_>], marks: &[Option<course::Mark<'_>>]) -> Vec<Option<(&'n str, Span)>> {
         let mut ids = Vec::with_capacity(nodes.len());
-        for node in nodes {
+        for (node, mark) in nodes.iter().zip(marks) {
+            if mark.is_some() {
+                ids.push(None);
+                continue;
+            }
             let Data::Map(_) = &node.data else {
                 fields::bad_type("tasks", "a list of mappings", node, &mut self.sink);
                 ids.push(None);

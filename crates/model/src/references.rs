@@ -15,6 +15,8 @@ use crate::workflow::TaskIndex;
 pub(crate) struct Names<'a> {
     pub(crate) tasks: &'a HashMap<&'a str, TaskIndex>,
     pub(crate) inputs: &'a [crate::workflow::InputDeclaration],
+    /// Whether `$ITEM` is a reference here: in tasks with `foreach` it is, elsewhere it is text.
+    pub(crate) has_item: bool,
 }
 
 /// A task's output is used here.
@@ -65,7 +67,7 @@ pub(crate) fn text_template(
     uses: &mut Vec<Use>,
     sink: &mut Sink<'_>,
 ) -> Template {
-    let pieces = match pieces(text) {
+    let pieces = match pieces(text, names.has_item) {
         Ok(pieces) => pieces,
         Err(fault) => {
             sink.error("bad-reference", span, fault.0).help(fault.1);
@@ -127,10 +129,28 @@ pub(crate) fn private_template(
 }
 
 /// Whether a text holds a reference; for places where none is allowed.
-pub(crate) fn has_reference(text: &str) -> bool {
-    match pieces(text) {
+pub(crate) fn has_reference(text: &str, has_item: bool) -> bool {
+    match pieces(text, has_item) {
         Ok(pieces) => pieces.iter().any(|piece| matches!(piece, Raw::Reference(_))),
         Err(_) => true,
+    }
+}
+
+/// The reference at the beginning of a text and its length; `None` when there is none.
+pub(crate) fn leading(
+    text: &str,
+    span: Span,
+    names: &Names<'_>,
+    uses: &mut Vec<Use>,
+    sink: &mut Sink<'_>,
+) -> Option<(Option<Reference>, usize)> {
+    let (root, open) = root(text, names.has_item)?;
+    match reference(text, root, open) {
+        Ok((raw, length)) => Some((named(raw, span, names, uses, sink), length)),
+        Err(fault) => {
+            sink.error("bad-reference", span, fault.0).help(fault.1);
+            Some((None, text.len()))
+        }
     }
 }
 
@@ -142,6 +162,7 @@ fn named(
     sink: &mut Sink<'_>,
 ) -> Option<Reference> {
     let source = match raw.root {
+        Root::Item => Source::Item,
         Root::Output => match names.tasks.get(raw.name) {
             Some(target) => {
                 uses.push(Use { target: *target, span });
@@ -192,18 +213,24 @@ struct RawReference<'t> {
 enum Root {
     Output,
     Input,
+    Item,
 }
 
 /// What is wrong and what to do.
 struct Malformed(String, &'static str);
 
-fn root(text: &str) -> Option<(Root, usize)> {
+/// A root that may stand at the beginning of a text, and where what follows it begins.
+fn root(text: &str, has_item: bool) -> Option<(Root, usize)> {
+    if let Some(rest) = text.strip_prefix("$ITEM").filter(|_| has_item) {
+        let goes_on = rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        return (!goes_on).then_some((Root::Item, "$ITEM".len()));
+    }
     [("$OUTPUT[", Root::Output), ("$INPUT[", Root::Input)]
         .into_iter()
         .find_map(|(mark, root)| text.starts_with(mark).then_some((root, mark.len())))
 }
 
-fn pieces(text: &str) -> Result<Vec<Raw<'_>>, Malformed> {
+fn pieces(text: &str, has_item: bool) -> Result<Vec<Raw<'_>>, Malformed> {
     let mut found = Vec::new();
     let mut plain = String::new();
     let mut rest = text;
@@ -212,7 +239,7 @@ fn pieces(text: &str) -> Result<Vec<Raw<'_>>, Malformed> {
         rest = &rest[at..];
         // `$$OUTPUT[` is the literal `$OUTPUT[`; every other dollar stands for itself.
         if rest.starts_with("$$") {
-            match root(&rest[1..]) {
+            match root(&rest[1..], has_item) {
                 Some((_, length)) => {
                     plain.push_str(&rest[1..1 + length]);
                     rest = &rest[1 + length..];
@@ -224,7 +251,7 @@ fn pieces(text: &str) -> Result<Vec<Raw<'_>>, Malformed> {
             }
             continue;
         }
-        let Some((root, open)) = root(rest) else {
+        let Some((root, open)) = root(rest, has_item) else {
             plain.push('$');
             rest = &rest[1..];
             continue;
@@ -246,6 +273,10 @@ fn pieces(text: &str) -> Result<Vec<Raw<'_>>, Malformed> {
 /// The reference at the beginning of the text and its length.
 fn reference(text: &str, root: Root, open: usize) -> Result<(RawReference<'_>, usize), Malformed> {
     let escape = "write `$$OUTPUT[` or `$$INPUT[` for the literal text";
+    if let Root::Item = root {
+        let (path, default, length) = tail(text, open)?;
+        return Ok((RawReference { root, name: "", path, default, text: &text[..length.0] }, length.1));
+    }
     let close = text[open..].find([']', '\n']).map(|at| open + at).filter(|at| text.as_bytes()[*at] == b']');
     let Some(close) = close else {
         return Err(Malformed(format!("the reference {} has no closing bracket", quoted(text)), escape));
@@ -254,7 +285,15 @@ fn reference(text: &str, root: Root, open: usize) -> Result<(RawReference<'_>, u
     if name.is_empty() {
         return Err(Malformed("a reference without a name".into(), escape));
     }
-    let mut at = close + 1;
+    let (path, default, length) = tail(text, close + 1)?;
+    Ok((RawReference { root, name, path, default, text: &text[..length.0] }, length.1))
+}
+
+/// The path, the default, and where each of them ends.
+type Tail = (Vec<Step>, Option<Value>, (usize, usize));
+
+/// What follows the root of a reference, from `at` on.
+fn tail(text: &str, mut at: usize) -> Result<Tail, Malformed> {
     let mut path = Vec::new();
     while let Some((step, length)) = step(&text[at..]) {
         path.push(step);
@@ -278,7 +317,7 @@ fn reference(text: &str, root: Root, open: usize) -> Result<(RawReference<'_>, u
             }
         }
     }
-    Ok((RawReference { root, name, path, default, text: &text[..path_end] }, at))
+    Ok((path, default, (path_end, at)))
 }
 
 /// `.key`, `[0]` or `["any key"]`.

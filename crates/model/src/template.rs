@@ -52,6 +52,8 @@ pub enum Source {
     Input(String),
     /// A secret, by its name; only in values that become environment variables of a child.
     Secret(String),
+    /// The item of a `foreach` that the task does.
+    Item,
 }
 
 /// One step of a path.
@@ -82,6 +84,11 @@ pub trait Scope {
     fn input(&self, name: &str) -> Lookup<'_>;
     /// Value of a secret; most places have none.
     fn secret(&self, _name: &str) -> Lookup<'_> {
+        Lookup::Missing
+    }
+
+    /// The item that the task does.
+    fn item(&self) -> Lookup<'_> {
         Lookup::Missing
     }
 }
@@ -201,6 +208,7 @@ impl Reference {
             Source::Output(task) => scope.output(*task),
             Source::Input(name) => scope.input(name),
             Source::Secret(name) => scope.secret(name),
+            Source::Item => scope.item(),
         };
         let found = match root {
             Lookup::Value(Cow::Borrowed(value)) => self.walk(value).map(Cow::Borrowed),

@@ -16,9 +16,6 @@ use Place::{Resources, Task, Workflow};
 
 /// Keys that are refused whatever their value.
 const KEYS: &[(Place, &str)] = &[
-    (Task, "when"),
-    (Task, "foreach"),
-    (Task, "max_parallel"),
     (Resources, "slots"),
     (Task, "pool"),
     (Task, "singleton"),
@@ -33,11 +30,8 @@ const KEYS: &[(Place, &str)] = &[
 ];
 
 /// Values that are refused where others are accepted.
-const VALUES: &[(Place, &str, &str)] = &[
-    (Workflow, "optimization_mode", "aggressive"),
-    (Task, "on_exhausted", "human"),
-    (Task, "on_exhausted", "replace"),
-];
+const VALUES: &[(Place, &str, &str)] =
+    &[(Workflow, "optimization_mode", "aggressive"), (Task, "on_exhausted", "human")];
 
 /// Tells when the key cannot be used yet; true when it was told.
 pub(crate) fn key(place: Place, key: &str, span: Span, sink: &mut Sink<'_>) -> bool {

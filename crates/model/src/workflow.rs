@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::course::Course;
 use crate::invariants::Invariant;
 use crate::mcp_server::{AgentTool, McpServer};
 use crate::money::Money;
@@ -165,6 +166,8 @@ pub struct Task {
     pub permissions: Arc<Permissions>,
     /// `resources:`.
     pub resources: Resources,
+    /// What may become of it while the run goes on.
+    pub course: Course,
     /// Hex digest of this task's own definition.
     pub hash: String,
     /// `saga:`: what its members did is undone when one of them fails.

@@ -43,6 +43,8 @@ pub(crate) fn of(record: &Record, subject: &Subject, witness: &Witness) -> Optio
             Some(other) => format!("{}: skipped, {} needs no fallback", id(task), other.id),
             None => format!("{}: a person goes on without it", id(task)),
         },
+        Fact::TaskOmitted { task, reason } => format!("{}: not needed, {reason}", id(task)),
+        Fact::Patched(patched) => format!("the definition is changed by {}", patched.by),
         Fact::TaskAdopted { task, .. } => format!("{}: taken over from before", id(task)),
         Fact::Denied { task, action, resource, rule } => {
             format!("{}: refused: {action} {resource} ({rule})", id(task))

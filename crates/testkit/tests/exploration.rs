@@ -18,7 +18,8 @@ fn plot(kind: usize, depends_on: Vec<(TaskIx, Strength)>) -> Plot {
     let retry = RetryPolicy { max, initial_ms: 0, classes: RetryPolicy::every_class(), ..RetryPolicy::NONE };
     let spec =
         TaskSpec { priority: 0, weight: 1, pool: Pool(0), safe_to_fail, side_effects: effects, on_doubt, retry: 0 };
-    Plot { depends_on, spec, retry, timeout_ms: 0 }
+    let condition = (kind == 2).then_some(false);
+    Plot { depends_on, spec, retry, timeout_ms: 0, condition }
 }
 
 const KINDS: usize = 5;

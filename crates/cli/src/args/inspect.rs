@@ -38,6 +38,29 @@ pub struct PsArgs {
     pub json: bool,
 }
 
+/// `raddle patch`.
+#[derive(Debug, Args)]
+pub struct PatchArgs {
+    /// The run: an id, an unambiguous beginning of one, or `last`.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// The patch: a YAML or JSON file, `-` for stdin, or JSON text that begins with `{`.
+    #[arg(value_name = "FILE", required_unless_present_any = ["undo", "list"], conflicts_with_all = ["undo", "list"])]
+    pub file: Option<String>,
+    /// Take back the latest patch that is not taken back yet, as far as its tasks have not started.
+    #[arg(long, conflicts_with = "list")]
+    pub undo: bool,
+    /// List the patches of the run: who, when and why.
+    #[arg(long)]
+    pub list: bool,
+    /// Why; stands before the patch's own `reason`.
+    #[arg(long, value_name = "TEXT", conflicts_with = "list")]
+    pub reason: Option<String>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `raddle show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {

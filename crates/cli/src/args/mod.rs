@@ -87,8 +87,11 @@ pub enum Command {
     Approve(UnbuiltArgs),
     /// Say no to a gate (not built yet).
     Reject(UnbuiltArgs),
-    /// Add, remove or replace tasks of a run (not built yet).
-    Patch(UnbuiltArgs),
+    /// Change the tasks of a run: add, remove, replace, split, wire and rank them.
+    #[command(
+        after_help = "Examples:\n  raddle patch last patch.yaml\n  raddle patch last '{\"remove\": [\"lint\"]}'\n  raddle patch last --undo\n  raddle patch last --list"
+    )]
+    Patch(PatchArgs),
     /// Print the state of a run as a YAML checkpoint.
     #[command(after_help = "Examples:\n  raddle checkpoint last > checkpoint.yaml")]
     Checkpoint(CheckpointArgs),

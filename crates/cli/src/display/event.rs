@@ -60,6 +60,15 @@ pub enum Happening<'a> {
         /// The line.
         line: &'a str,
     },
+    /// The run goes on with other tasks.
+    Tasks {
+        /// All ids by index.
+        ids: &'a [Arc<str>],
+        /// How many of them are not in the run any more.
+        gone: usize,
+        /// What changed.
+        words: &'a str,
+    },
     /// How the budget stands, in words.
     Budget {
         /// `$0.08 of $0.10`.

@@ -57,6 +57,7 @@ impl<W: Write> Plain<W> {
                 writeln!(out, "{time} {:7} {}{colon}{message}", ending.word(), tally.id(ix))
             }
             // Told with the tasks that changed it, at most once for all that a moment brings.
+            Happening::Tasks { words, .. } => writeln!(out, "{time} patch   {}", harmless(words)),
             Happening::Budget { words } if words != self.budget => {
                 words.clone_into(&mut self.budget);
                 writeln!(out, "{time} budget  {words}")

@@ -26,6 +26,8 @@ pub(super) struct Tally {
     pub scene: Scene,
     /// By index.
     pub running: BTreeMap<u32, Running>,
+    /// Tasks that are not in the run any more.
+    gone: usize,
     counts: [usize; Ending::ALL.len()],
     tokens: u64,
     cost_usd: f64,
@@ -38,6 +40,7 @@ impl Tally {
         Tally {
             scene,
             running: BTreeMap::new(),
+            gone: 0,
             counts: [0; Ending::ALL.len()],
             tokens: 0,
             cost_usd: 0.0,
@@ -73,6 +76,10 @@ impl Tally {
                     running.line = first_line(line);
                 }
             }
+            Happening::Tasks { ids, gone, .. } => {
+                self.scene.tasks = ids.to_vec();
+                self.gone = gone;
+            }
             Happening::Budget { words } => words.clone_into(&mut self.budget),
             Happening::Used { tokens, cost_usd } => {
                 self.tokens += tokens;
@@ -95,7 +102,7 @@ impl Tally {
         for (ending, &n) in Ending::ALL.iter().zip(&self.counts).filter(|(_, n)| **n > 0) {
             parts.push(format!("{n} {}", ending.word()));
         }
-        let open = self.scene.tasks.len().saturating_sub(settled + self.running.len());
+        let open = self.scene.tasks.len().saturating_sub(self.gone + settled + self.running.len());
         if open > 0 {
             parts.push(format!("{open} to go"));
         }

@@ -110,6 +110,7 @@ pub fn summary(view: &RunView, ending: Ending, exit: Exit) -> String {
         Ending::Waiting => "waiting",
         Ending::Stopped(_) => outcome_name(view, false),
     };
+    let n = view.shown().count();
     text.push_str(&format!("run {run} {outcome}{simulated}: {done} of {n} tasks completed in {took}{spent}\n"));
     let required = failed.iter().find(|t| matches!(view.run.state(**t), TaskState::Failed { .. }));
     if let (Exit::Failed, Some(task)) = (exit, required) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use raddle_engine::attempt::{CostIs, Usage};
 use raddle_engine::fact::OutputRef;
 use raddle_engine::ports::JournalError;
-use raddle_engine::view::{AttemptView, RunView};
+use raddle_engine::view::{AttemptView, PatchView, RunView};
 use raddle_engine::{Budget, Outcome, TaskIx, Time};
 use raddle_kernel::TaskState;
 use serde_json::{Map, Value, json};
@@ -57,8 +57,7 @@ pub fn run_document(
 ) -> Result<Value, JournalError> {
     let end = view.finished_at.unwrap_or(if live { now } else { last_moment(view) });
     let mut tasks = Map::new();
-    for i in 0..view.tasks.len() as u32 {
-        let task = TaskIx(i);
+    for task in view.shown() {
         tasks.insert(view.snapshot.tasks[task.index()].id.clone(), task_entry(view, task, live, end, load)?);
     }
     Ok(json!({
@@ -71,10 +70,20 @@ pub fn run_document(
         "duration_ms": end.0.saturating_sub(view.started_at.0),
         "tasks": tasks,
         "outputs": outputs,
+        "patches": patches(view),
         "usage": usage_entry(Some(view.total_usage())),
         "budget": budget_state(view, end),
         "metrics": metrics(view, live, end),
     }))
+}
+
+/// Changes of the definition, oldest first.
+pub fn patches(view: &RunView) -> Vec<Value> {
+    let entry = |PatchView { at, patched }: &PatchView| {
+        json!({"patch": patched.id, "at": rfc3339(*at), "by": patched.by, "reason": patched.why,
+               "summary": super::events::summary(patched), "undoes": patched.undoes, "hash": patched.hash})
+    };
+    view.patches.iter().map(entry).collect()
 }
 
 fn task_entry(view: &RunView, task: TaskIx, live: bool, end: Time, load: Load<'_>) -> Result<Value, JournalError> {
@@ -105,6 +114,15 @@ fn task_entry(view: &RunView, task: TaskIx, live: bool, end: Time, load: Load<'_
         }),
         "usage": usage_entry(view.usage(task)),
     });
+    if let Some(of) = record.item_of {
+        entry["item_of"] = view.snapshot.tasks[of as usize].id.as_str().into();
+    }
+    if let Some(id) = &record.stands_for {
+        entry["stands_for"] = id.as_str().into();
+    }
+    if let Some(reason) = detail.omitted.as_ref().filter(|_| matches!(state, TaskState::Omitted { .. })) {
+        entry["reason"] = (&**reason).into();
+    }
     if let Some(branch) = super::branches::branch_of(view, task) {
         entry["branch"] = branch.into();
     }
@@ -186,7 +204,7 @@ fn budget_state(view: &RunView, end: Time) -> Value {
 
 fn metrics(view: &RunView, live: bool, end: Time) -> Value {
     let n = view.tasks.len() as u32;
-    let done = (0..n).filter(|i| view.run.state(TaskIx(*i)).phase().settled()).count();
+    let done = view.shown().filter(|task| view.run.state(*task).phase().settled()).count();
     let busy: u64 = (0..n).map(|i| view.busy_ms(TaskIx(i), end)).sum();
     let wall = end.0.saturating_sub(view.started_at.0).max(1);
     let slots = u64::from(view.snapshot.options.slots.max(1));
@@ -195,7 +213,7 @@ fn metrics(view: &RunView, live: bool, end: Time) -> Value {
     let id = |task: &TaskIx| view.snapshot.tasks[task.index()].id.clone();
     let attempts: usize = view.tasks.iter().map(|t| t.attempts.len()).sum();
     json!({
-        "tasks_total": n,
+        "tasks_total": view.shown().count(),
         "tasks_done": done,
         "tasks_running": if live { view.run.live() } else { 0 },
         "agents_spawned": view.agents_spawned,
@@ -243,7 +261,7 @@ fn trace_line(
     load: Load<'_>,
 ) -> Result<Value, JournalError> {
     let record = &view.snapshot.tasks[task.index()];
-    let metered = record.kind == "agent";
+    let metered = record.kind == "agent" && !record.foreach;
     let usage = attempt.usage.unwrap_or_default();
     let summary = match attempt.status {
         "completed" => Some(summary(&output_value(view, task, load)?)),
@@ -305,8 +323,7 @@ pub fn checkpoint(view: &RunView, live: bool, now: Time, load: Load<'_>) -> Resu
         quoted(&view.chapter.workflow),
         quoted(&view.chapter.hash)
     ));
-    for i in 0..view.tasks.len() as u32 {
-        let task = TaskIx(i);
+    for task in view.shown() {
         text.push_str(&format!("    - id: {}\n", quoted(&view.snapshot.tasks[task.index()].id)));
         let status = state_name(view, task, live);
         text.push_str(&format!("      status: {}\n", quoted(status)));

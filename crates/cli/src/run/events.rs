@@ -1,8 +1,9 @@
 //! The journal's records as JSON lines for `--events`. It knows the shape of a line, not where lines go.
 
 use raddle_engine::FailureClass;
-use raddle_engine::fact::{Fact, OutputRef, Record};
+use raddle_engine::fact::{Fact, OutputRef, Patched, Record};
 use raddle_engine::view::RunView;
+use raddle_model::patch::Change;
 use serde_json::{Value, json};
 
 use super::budget;
@@ -52,6 +53,14 @@ pub fn line(record: &Record, view: &RunView) -> Value {
         Fact::TaskSkipped { task } => {
             ("task_skipped", json!({"task": id(task), "state": state_name(view, *task, true)}))
         }
+        Fact::TaskOmitted { task, reason } => {
+            ("task_omitted", json!({"task": id(task), "state": "skipped", "reason": reason}))
+        }
+        Fact::Patched(patched) => (
+            "run_patched",
+            json!({"patch": patched.id, "by": patched.by, "reason": patched.why, "summary": summary(patched),
+                   "undoes": patched.undoes, "hash": patched.hash}),
+        ),
         Fact::TaskAdopted { task, .. } => ("task_adopted", json!({"task": id(task), "state": "completed"})),
         Fact::Denied { task, action, resource, rule } => {
             ("access_denied", json!({"task": id(task), "action": action, "resource": resource, "rule": rule}))
@@ -93,6 +102,11 @@ pub fn line(record: &Record, view: &RunView) -> Value {
     event
 }
 
+/// A change in words.
+pub fn summary(patched: &Patched) -> String {
+    serde_json::from_str::<Change>(&patched.change).unwrap_or_default().summary()
+}
+
 /// The state a failure led to. The view may be further on already, so it is told from the record where it can be.
 fn settled_as(view: &RunView, task: &raddle_engine::TaskIx, class: FailureClass, retried: bool) -> &'static str {
     if retried {
@@ -126,6 +140,10 @@ pub fn words(record: &Record, view: &RunView) -> String {
         Fact::AttemptDoubted { task, .. } => format!("doubt  {} (its engine died)", id(task)),
         Fact::TaskRetried { task } => format!("again  {}", id(task)),
         Fact::TaskSkipped { task } => format!("skip   {}", id(task)),
+        Fact::TaskOmitted { task, reason } => format!("skip   {} ({})", id(task), harmless(reason)),
+        Fact::Patched(patched) => {
+            format!("patch  {} ({})", harmless(&summary(patched)), harmless(&patched.by))
+        }
         Fact::Denied { task, action, resource, .. } => format!("denied {} {action} {}", id(task), harmless(resource)),
         Fact::ModelChosen { task, model, reason, .. } => {
             format!("model  {} {} ({})", id(task), harmless(model), harmless(reason))

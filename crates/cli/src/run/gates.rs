@@ -1,6 +1,7 @@
 //! The gates of a run: its caps by pool, what its tasks declare, the cap over work trees. Real runs and simulated ones
 //! have the same. It does not know budgets.
 
+use raddle_engine::TaskIx;
 use raddle_engine::admission::{Admission, Cap};
 use raddle_model::caps::{self, Caps};
 use raddle_model::workflow::{ExecutionMode, Workflow};
@@ -13,7 +14,19 @@ pub fn admission(workflow: &Workflow, caps: &Caps, project: &Project) -> Admissi
     let mut admission = Admission::new(by_pool(workflow.mode, caps), workflow.mode == ExecutionMode::Adaptive);
     admission.declare(unmet::declared(workflow, project));
     admission.keep_apart(workflow.written_files());
-    branches::also(admission, workflow, caps)
+    lists(branches::also(admission, workflow, caps), workflow)
+}
+
+/// Lists bound how many of their items run at once.
+fn lists(mut admission: Admission, workflow: &Workflow) -> Admission {
+    for task in &workflow.tasks {
+        let Some(foreach) = &task.course.foreach else { continue };
+        if let (Some(value), false) = (foreach.max_parallel, foreach.items.is_empty()) {
+            let cap = Cap { value, bound_by: format!("max_parallel of {}", task.id), of: "items" };
+            admission = admission.also(cap, foreach.items.iter().map(|item| TaskIx(*item)));
+        }
+    }
+    admission
 }
 
 /// One cap per pool, in the order of the pools.

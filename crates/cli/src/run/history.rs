@@ -1,7 +1,6 @@
 //! What earlier runs of a workflow tell about its tasks: how long they took and what they cost. It reads finished runs
 //! and knows nothing of plans.
 
-use raddle_engine::TaskIx;
 use raddle_engine::view::RunView;
 use raddle_journal::{Home, RunId};
 use raddle_kernel::TaskState;
@@ -43,7 +42,9 @@ pub fn of(home: &Home, workflow: &str) -> History {
 
 fn past(opened: &Opened) -> History {
     let view = &opened.view;
-    let completed = (0..view.tasks.len() as u32).map(TaskIx).filter(|task| {
+    // What gathers the items of a list takes no time of its own.
+    let works = view.shown().filter(|task| !view.snapshot.tasks[task.index()].foreach);
+    let completed = works.filter(|task| {
         matches!(view.run.state(*task), TaskState::Completed { .. }) && !view.tasks[task.index()].attempts.is_empty()
     });
     completed

@@ -1,6 +1,8 @@
 //! Hosts the engine of one run in this process: clock, dispatcher, program, observers, and what the end means as an
 //! exit code. It does not know where the workflow came from.
 
+mod redefine;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use raddle_engine::attempt::Session;
 use raddle_engine::fact::{Chapter, Record};
 use raddle_engine::ledger::Ledger;
 use raddle_engine::own_files::WORKTREE;
+use raddle_engine::patch::PatchRequest;
 use raddle_engine::ports::{Clock, Dispatcher, Journal};
 use raddle_engine::secrets::Secrets;
 use raddle_engine::snapshot::{CapRecord, RunOptions, Snapshot};
@@ -33,7 +36,7 @@ use super::look::{declared_outputs, print_json};
 use super::performer::{Performer, SystemClock, worker_argv};
 use super::reporter::Reporter;
 use super::store::{self, engine_problem, journal_problem};
-use super::{branches, document, gates, history, sagas, secrets, servers, unmet};
+use super::{branches, budget, document, gates, history, sagas, secrets, servers, unmet};
 use crate::args::ReportArgs;
 use crate::display::event::Scene;
 use crate::exit::Exit;
@@ -54,7 +57,7 @@ pub struct Launch {
     /// Expected durations in milliseconds by task.
     weights: Vec<u32>,
     definition: Definition,
-    project: Project,
+    project: Arc<Project>,
     /// Values of the parameters.
     pub inputs: Map<String, Value>,
     /// What shaped the run.
@@ -116,7 +119,7 @@ impl Launch {
             caps,
             weights,
             definition,
-            project,
+            project: Arc::new(project),
             inputs,
             options,
             report,
@@ -125,6 +128,61 @@ impl Launch {
             no_wait: false,
             resumed: None,
         }
+    }
+
+    /// The same launch once more, for whoever makes changed definitions of it.
+    fn twin(&self) -> Launch {
+        Launch {
+            home: self.home.clone(),
+            workflow: Arc::clone(&self.workflow),
+            caps: self.caps.clone(),
+            weights: self.weights.clone(),
+            definition: self.definition.clone(),
+            project: Arc::clone(&self.project),
+            inputs: self.inputs.clone(),
+            options: self.options.clone(),
+            secrets: Arc::clone(&self.secrets),
+            report: self.report.clone(),
+            strict: self.strict,
+            no_wait: self.no_wait,
+            resumed: self.resumed.clone(),
+        }
+    }
+
+    /// Changes a run that no engine drives: only its journal, and everything of the change or nothing.
+    pub fn patch(
+        self,
+        id: &RunId,
+        mut journal: SqliteJournal,
+        records: Vec<Record>,
+        request: &PatchRequest,
+    ) -> Result<Result<(), Vec<String>>, Problem> {
+        let ledger = store::view_of(id, records.clone())?.ledger;
+        let mut program = self.program(id).changed_by(Box::new(redefine::Redefiner::beside(&self)));
+        let (mut nobody, mut clock) = (super::stop::Nobody, SystemClock::default());
+        let admission = self.admission().with_budget(ledger);
+        let wrong = |e| engine_problem(id.as_str(), &e);
+        let finished = {
+            let mut engine = Engine::new(&mut program, &mut nobody, &mut journal, &mut clock, admission);
+            engine.load(records).map_err(wrong)?;
+            if let Err(lines) = engine.patch(request) {
+                return Ok(Err(lines));
+            }
+            engine.write_down().map_err(wrong)?;
+            engine.run_state().finished()
+        };
+        if let Some(outcome) = finished {
+            self.note_end(id, outcome, store::now().0);
+        }
+        Ok(Ok(()))
+    }
+
+    /// An index only: when it cannot be written, the journal still says the same.
+    fn note_end(&self, id: &RunId, outcome: raddle_engine::Outcome, at: u64) {
+        let mut meta = self.home.meta(id).unwrap_or_default();
+        meta.outcome = Some(outcome.name().to_owned());
+        meta.finished_at = Some(at);
+        let _ = self.home.set_meta(id, &meta);
     }
 
     /// The folder that files named by the definition are looked for in.
@@ -272,9 +330,8 @@ impl Launch {
         let wrong = |e: std::io::Error| Problem::io("prepare this process for running tasks", &e);
         let mut local = LocalDispatcher::new(config).map_err(wrong)?;
         local.listen(run_dir);
-        if self.workflow.tasks.iter().any(|task| task.executor == "api") {
-            local.register(Box::new(ApiExecutor::new(self.project.api.clone()).with_secrets(&self.secrets)));
-        }
+        // A patch may bring the first task that wants it.
+        local.register(Box::new(ApiExecutor::new(self.project.api.clone()).with_secrets(&self.secrets)));
         let mut limits: Vec<u64> = self.workflow.tasks.iter().filter_map(memory_limit).collect();
         limits.sort_unstable();
         limits.dedup();
@@ -328,7 +385,7 @@ impl Launch {
         if let (Point::Records(..), Some(before)) = (&from, &before) {
             history::keep_models(Arc::make_mut(&mut self.workflow), before);
         }
-        let mut program = self.program(&id);
+        let mut program = self.program(&id).changed_by(Box::new(redefine::Redefiner::live(&self)));
         let on_conflict = &self.project.worktrees.on_conflict;
         let trees = branches::trees(self.options.worktrees.as_ref(), id.as_str(), &run_dir, on_conflict);
         trees.iter().filter(|_| before.is_some()).for_each(branches::commit_leftovers);

@@ -102,7 +102,7 @@ impl Row {
             Err(problem) => return unread("quarantined", Some(problem.message)),
         };
         let view = &opened.view;
-        let done = (0..view.tasks.len() as u32).filter(|i| view.run.state(TaskIx(*i)).phase().settled()).count();
+        let done = view.shown().filter(|task| view.run.state(*task).phase().settled()).count();
         Some(Row {
             id: entry.id,
             workflow: view.chapter.workflow.clone(),
@@ -112,7 +112,7 @@ impl Row {
             started_at: Some(view.started_at),
             took_ms: view.finished_at.map(|end| end.0.saturating_sub(view.started_at.0)),
             done,
-            total: Some(view.tasks.len()),
+            total: Some(view.shown().count()),
         })
     }
 
@@ -151,9 +151,10 @@ pub fn declared_outputs(view: &RunView, load: document::Load<'_>) -> Result<Map<
     let mut outputs = Map::new();
     match &view.snapshot.outputs {
         None => {
-            for i in 0..view.tasks.len() as u32 {
-                if view.run.graph().successors(TaskIx(i)).len() == 0 {
-                    outputs.insert(view.snapshot.tasks[i as usize].id.clone(), value(TaskIx(i))?);
+            for task in view.shown() {
+                let record = &view.snapshot.tasks[task.index()];
+                if view.run.graph().successors(task).len() == 0 && !record.superseded {
+                    outputs.insert(record.stands_for.as_ref().unwrap_or(&record.id).clone(), value(task)?);
                 }
             }
         }
@@ -221,13 +222,15 @@ fn in_words(opened: &Opened) -> Result<String, Problem> {
         let _ = writeln!(text, "paused: nothing can be recorded: {}\n", harmless(why));
     }
     let mut table = Table::new(&["TASK", "KIND", "STATE", "TRIES", "TOOK", "COST", ""]);
-    for i in 0..view.tasks.len() as u32 {
-        let (task, record, detail) = (TaskIx(i), &view.snapshot.tasks[i as usize], &view.tasks[i as usize]);
+    for task in view.shown() {
+        let (record, detail) = (&view.snapshot.tasks[task.index()], &view.tasks[task.index()]);
         let note = match view.run.state(task) {
             TaskState::Blocked { by } => format!("by {}", view.snapshot.tasks[by.index()].id),
             TaskState::NotUndone { .. } => format!("not compensated: {}", first_line(&sagas::fault(view, task))),
             TaskState::ToUndo { .. } => "to be compensated".to_owned(),
             TaskState::Undoing { .. } | TaskState::UndoRetrying { .. } => "being compensated".to_owned(),
+            TaskState::Omitted { by } if by != task => format!("because of {}", view.snapshot.tasks[by.index()].id),
+            TaskState::Omitted { .. } => detail.omitted.as_deref().unwrap_or_default().to_owned(),
             _ => detail.error.as_ref().map(|(c, m)| format!("{}: {}", c.name(), first_line(m))).unwrap_or_default(),
         };
         let took = (!detail.attempts.is_empty()).then(|| terminal::duration(view.busy_ms(task, end)));
@@ -242,6 +245,7 @@ fn in_words(opened: &Opened) -> Result<String, Problem> {
         ]);
     }
     text.push_str(&table.render());
+    text.push_str(&super::patch::in_words(view));
     Ok(text)
 }
 
@@ -273,7 +277,7 @@ pub fn checkpoint(args: CheckpointArgs) -> Result<Exit, Problem> {
 
 /// A task that the run does not have.
 pub fn unknown_task(view: &RunView, name: &str) -> Problem {
-    let known: Vec<&str> = view.snapshot.tasks.iter().take(20).map(|t| t.id.as_str()).collect();
+    let known: Vec<&str> = view.shown().take(20).map(|t| view.snapshot.tasks[t.index()].id.as_str()).collect();
     Problem::usage(format!("run {} has no task `{name}`", view.chapter.run))
         .hint(format!("its tasks: {}", known.join(", ")))
 }
@@ -326,6 +330,8 @@ fn reason(opened: &Opened, task: TaskIx) -> String {
                 None => format!("{id} was skipped on request."),
             }
         }
+        TaskState::Omitted { by } => super::patch::unneeded(view, task, by),
+        TaskState::Removed => format!("{id} was taken out of the run by a patch."),
         TaskState::Cancelled => format!("{id} did not finish because the run was cancelled."),
         TaskState::Waiting { cause: Cause::Doubt, .. } => format!(
             "{id} was running when its engine ended, and nobody knows how far it came; it has side effects, so it is not \

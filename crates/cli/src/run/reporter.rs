@@ -11,6 +11,7 @@ use raddle_engine::outputs::Outputs;
 use raddle_engine::view::RunView;
 use raddle_engine::{Observer, StorageNews, TaskIx, Time};
 use raddle_kernel::{Run, TaskState};
+use raddle_model::patch::Change;
 
 use super::sink::Sink;
 use super::{budget, events, store};
@@ -116,7 +117,8 @@ impl Reporter {
             Fact::AttemptDoubted { task, .. } | Fact::TaskAdopted { task, .. } => {
                 self.settled(*task, run.state(*task));
             }
-            Fact::TaskSkipped { task } => self.settled_behind(*task, run),
+            Fact::TaskSkipped { task } | Fact::TaskOmitted { task, .. } => self.settled_behind(*task, run),
+            Fact::Patched(patched) => self.redefined(&patched.change, run),
             // A saga begins anew as a whole.
             Fact::TaskRetried { .. } => {
                 for i in 0..self.shown.len() {
@@ -144,6 +146,25 @@ impl Reporter {
         }
     }
 
+    /// Other tasks, and perhaps other states of those that have not started.
+    fn redefined(&mut self, change: &str, run: &Run) {
+        let words = serde_json::from_str::<Change>(change).unwrap_or_default().summary();
+        let Some(view) = &self.view else { return };
+        let tasks = &view.snapshot.tasks;
+        self.shown.resize(tasks.len(), None);
+        let ids: Vec<std::sync::Arc<str>> = tasks.iter().map(|task| task.id.as_str().into()).collect();
+        let gone = tasks.iter().filter(|task| task.removed).count();
+        self.display.show(Happening::Tasks { ids: &ids, gone, words: &words });
+        for task in (0..ids.len() as u32).map(TaskIx) {
+            // What was blocked may not be any more.
+            let now = ending_of(run.state(task));
+            if self.shown[task.index()].is_some() && now.is_none() {
+                self.shown[task.index()] = None;
+            }
+            self.settled(task, run.state(task));
+        }
+    }
+
     /// A task that settled badly, and whatever that blocked.
     fn settled_behind(&mut self, task: TaskIx, run: &Run) {
         let mut open = vec![task];
@@ -168,6 +189,8 @@ impl Reporter {
             TaskState::NotUndone { .. } => {
                 last.and_then(|a| a.error.as_ref()).map_or("the run was stopped", |(_, message)| message)
             }
+            TaskState::Omitted { by } if by != task => name(by),
+            TaskState::Omitted { .. } => view.tasks[task.index()].omitted.as_deref().unwrap_or_default(),
             _ => view.tasks[task.index()].error.as_ref().map_or("", |(_, message)| message),
         };
         self.display.show(Happening::Settled { ix: task.0, ending, ms, message });
@@ -188,7 +211,7 @@ fn ending_of(state: TaskState) -> Option<Ending> {
         TaskState::FailedSafe { .. } => Ending::FailedSafe,
         TaskState::Failed { .. } => Ending::Failed,
         TaskState::Blocked { .. } => Ending::Blocked,
-        TaskState::Skipped => Ending::Skipped,
+        TaskState::Skipped | TaskState::Omitted { .. } => Ending::Skipped,
         TaskState::Cancelled => Ending::Cancelled,
         TaskState::Waiting { .. } => Ending::Waiting,
         TaskState::Compensated { .. } => Ending::Compensated,
@@ -199,7 +222,8 @@ fn ending_of(state: TaskState) -> Option<Ending> {
         | TaskState::Retrying { .. }
         | TaskState::ToUndo { .. }
         | TaskState::Undoing { .. }
-        | TaskState::UndoRetrying { .. } => return None,
+        | TaskState::UndoRetrying { .. }
+        | TaskState::Removed => return None,
     })
 }
 

@@ -202,7 +202,7 @@ fn latest_without_budget(launch: &Launch) -> Result<Option<RunId>, Problem> {
 
 /// What became different, task by task, in words.
 fn changes(view: &RunView, launch: &Launch, colour: Colour) -> Vec<String> {
-    let before = definition_of(&view.chapter);
+    let before = definition_of(view);
     let loaded = shape_of(&options_of(view)).and_then(|shape| loading::load_definition(before, &shape, colour));
     let old = loaded.ok().and_then(|loaded| loaded.workflow);
     let mut changes: Vec<String> =
@@ -213,16 +213,19 @@ fn changes(view: &RunView, launch: &Launch, colour: Colour) -> Vec<String> {
     changes
 }
 
-fn definition_of(chapter: &Chapter) -> Definition {
+/// The definition as it stands, with all patches in it.
+fn definition_of(view: &RunView) -> Definition {
+    let (source, _, is_changed) = view.definition();
     Definition {
-        text: chapter.source.clone().into_bytes(),
-        name: chapter.source_name.clone(),
-        base_dir: PathBuf::from(&chapter.base_dir),
+        text: source.as_bytes().to_vec(),
+        name: view.chapter.source_name.clone(),
+        base_dir: PathBuf::from(&view.chapter.base_dir),
+        is_changed,
     }
 }
 
 /// The launch of a run that exists, from what its journal holds.
-fn relaunch(
+pub(super) fn relaunch(
     home: &Home,
     view: &RunView,
     budget: Budget,
@@ -233,11 +236,11 @@ fn relaunch(
     let chapter = &view.chapter;
     let options = options_of(view);
     let shape = shape_of(&options)?;
-    let definition = definition_of(chapter);
+    let definition = definition_of(view);
     let (mut workflow, loaded) = loading::load_definition(definition, &shape, colour)?.accepted(false, colour)?;
     workflow.budget = budget.or(*view.ledger.limits());
     budget::refuse_unaccountable(&workflow, &loaded.project, options.simulate)?;
-    if workflow.hash != chapter.hash || workflow.tasks.len() != view.tasks.len() {
+    if workflow.hash != view.definition().1 || workflow.tasks.len() != view.tasks.len() {
         return Err(Problem::new(
             Exit::Refused,
             "what the workflow names outside its own file has changed since the run began",
@@ -258,7 +261,7 @@ fn options_of(view: &RunView) -> raddle_engine::snapshot::RunOptions {
     options.clone()
 }
 
-fn shape_of(options: &raddle_engine::snapshot::RunOptions) -> Result<Shape, Problem> {
+pub(super) fn shape_of(options: &raddle_engine::snapshot::RunOptions) -> Result<Shape, Problem> {
     ShapeArgs {
         file: None,
         words: Vec::new(),

@@ -38,7 +38,7 @@ pub fn stop(args: StopArgs) -> Result<Exit, Problem> {
     }
     let asked = Instant::now();
     loop {
-        match control::request(&home.run_folder(&id), Request::Stop) {
+        match control::request(&home.run_folder(&id), &Request::Stop) {
             Ok(()) => return wait_for_end(&home, id),
             Err(_) if !home.is_live(&id) => return cancel(&home, id, &opened),
             // An engine that has just begun does not listen yet.
@@ -97,7 +97,7 @@ impl Program for Nothing {
 }
 
 /// Performs nothing.
-struct Nobody;
+pub(super) struct Nobody;
 
 impl Dispatcher for Nobody {
     fn start(&mut self, _spec: AttemptSpec) {}

@@ -9,6 +9,7 @@ use crate::{MADE, cell, page, root};
 /// Every code with what it means. Warnings are marked; everything else is an error.
 const MEANINGS: &[(&str, &str)] = &[
     ("ambiguous-kind", "Keys of several kinds stand in one task"),
+    ("bad-condition", "`when` is no condition; the place is where reading it had to stop"),
     ("bad-context", "Whose conversation a task continues cannot be: no agent, another agent CLI, or no order of turns"),
     ("bad-duration", "Not a duration such as `300s`, `5m`, `500ms`"),
     ("bad-edge-type", "An edge is `hard` or `soft`"),

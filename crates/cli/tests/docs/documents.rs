@@ -64,6 +64,10 @@ const RUN: Fields = &[
     ("outputs.NAME", "The workflow's `outputs`; without them the output of every last task by its id"),
     ("usage.*", "The same over all tasks"),
     (
+        "patches",
+        "Changes of the definition, oldest first, each with `patch` (its name), `at`, `by`, `reason`, `summary`, `undoes` and `hash`; see [changing a run](../guide/changing-a-run.md)",
+    ),
+    (
         "budget",
         "`null` without one, else `limits`, `spent` and `held` (by what runs), each with `usd`, `tokens` and `agents`, and `wall_ms`",
     ),

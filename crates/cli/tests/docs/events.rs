@@ -30,6 +30,16 @@ const TYPES: &[(&str, &str, &[&str])] = &[
     ("attempt_doubted", "Its engine died; a person must say what to do", &["task", "state", "attempt"]),
     ("task_retried", "A person had the task tried again", &["task", "state"]),
     ("task_skipped", "A person, `--only` or `--from` went on without it", &["task", "state"]),
+    (
+        "task_omitted",
+        "Its condition was false: it is not needed, nor is what hangs hard on it",
+        &["task", "state", "reason"],
+    ),
+    (
+        "run_patched",
+        "The definition was changed: by a person, for the items of a `foreach`, or to put a replacement in the place of a task",
+        &["patch", "by", "reason", "summary", "undoes", "hash"],
+    ),
     ("task_adopted", "Its result under the definition before counts", &["task", "state"]),
     ("access_denied", "Something was refused to the task", &["task", "action", "resource", "rule"]),
     (
@@ -86,8 +96,12 @@ const FIELDS: &[(&str, &str)] = &[
     ("resource", "On what"),
     ("rule", "Why not"),
     ("model", "The model that performs it"),
-    ("reason", "Why it does; what was wrong with the disk or the journal"),
+    ("reason", "Why; what was wrong with the disk or the journal"),
     ("paused_ms", "For how long nothing could be recorded"),
+    ("patch", "Name of the change"),
+    ("by", "Who asked for it: `user@host`, or the task for which the run did it itself"),
+    ("summary", "What it changes, in words"),
+    ("undoes", "The change that it takes back"),
     ("outcome", "`succeeded`, `degraded`, `failed`, `cancelled`, `budget_exhausted`"),
 ];
 
@@ -112,7 +126,7 @@ fn events() {
     let told: BTreeSet<String> = FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(fields, told, "fields of events and the fields that are explained");
     let types: BTreeSet<String> = TYPES.iter().map(|(name, ..)| (*name).to_owned()).collect();
-    let states = ["running", "completed", "pending", "waiting", "compensated"].map(str::to_owned);
+    let states = ["running", "completed", "pending", "waiting", "skipped", "compensated"].map(str::to_owned);
     let unknown: Vec<_> = words.iter().filter(|w| !types.contains(*w) && !states.contains(*w)).collect();
     assert!(unknown.is_empty() && types.is_subset(&words), "types that nobody explains: {unknown:?}");
 

@@ -13,7 +13,7 @@ impl<P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'_, P, D, J, C> {
         for n in 0..self.program.fallbacks().len() {
             let (task, spare) = self.program.fallbacks()[n];
             let is_open = matches!(self.run.state(spare).phase(), Phase::Pending | Phase::Ready);
-            if is_open && matches!(self.run.state(task).phase(), Phase::Completed | Phase::Skipped) {
+            if is_open && matches!(self.run.state(task).phase(), Phase::Completed | Phase::Skipped | Phase::Omitted) {
                 // A run that is being ended refuses; nothing starts in it anyway.
                 self.skip(spare).ok();
             }

@@ -2,11 +2,17 @@
 //! its file. It does not know when a task is skipped.
 
 use raddle_kernel::TaskIx;
-use raddle_model::workflow::Strength;
+use raddle_model::workflow::{Strength, Workflow};
 
 use super::TaskProgram;
 use super::undo::has_output;
 use crate::program::Context;
+
+/// Tasks with those that stand in for them.
+pub(super) fn pairs(workflow: &Workflow) -> Vec<(TaskIx, TaskIx)> {
+    let tasks = (0u32..).zip(&workflow.tasks);
+    tasks.filter_map(|(n, task)| Some((TaskIx(n), TaskIx(task.fallback?)))).collect()
+}
 
 impl TaskProgram {
     /// Whose output is the task's: its own, or that of the task that has stood in for it.

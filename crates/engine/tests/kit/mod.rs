@@ -143,6 +143,8 @@ impl Told {
             Fact::AttemptDoubted { task, .. } => format!("{} doubted", self.id(task)),
             Fact::TaskRetried { task } => format!("{} retried", self.id(task)),
             Fact::TaskSkipped { task } => format!("{} skipped", self.id(task)),
+            Fact::TaskOmitted { task, .. } => format!("{} omitted", self.id(task)),
+            Fact::Patched(_) => "patched".into(),
             Fact::TaskAdopted { task, .. } => format!("{} adopted", self.id(task)),
             Fact::ModelChosen { task, model, .. } => format!("{} by {model}", self.id(task)),
             Fact::Denied { task, action, .. } => format!("{} denied {action}", self.id(task)),

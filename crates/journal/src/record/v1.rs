@@ -3,7 +3,7 @@
 //! how payloads are framed, hashed or stored.
 
 use raddle_engine::attempt::{CostIs, Usage};
-use raddle_engine::fact::{Chapter, Fact, OutputRef, Record};
+use raddle_engine::fact::{Chapter, Fact, OutputRef, Patched, Record};
 use raddle_engine::{Budget, Money};
 use raddle_kernel::{Attempt, FailureClass, Outcome, TaskIx, Time};
 use serde::{Deserialize, Serialize};
@@ -115,6 +115,25 @@ enum FactV1<'a> {
         task: u32,
         attempt: u32,
     },
+    TaskOmitted {
+        task: u32,
+        reason: &'a str,
+    },
+    #[serde(borrow)]
+    Patched(PatchedV1<'a>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct PatchedV1<'a> {
+    id: &'a str,
+    by: &'a str,
+    why: &'a str,
+    change: &'a str,
+    undoes: Option<&'a str>,
+    hash: &'a str,
+    source: &'a str,
+    snapshot: &'a str,
+    tasks: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -253,6 +272,18 @@ fn mirror(fact: &Fact) -> FactV1<'_> {
         Fact::ModelChosen { task, attempt, model, reason } => {
             FactV1::ModelChosen { task: task.0, attempt: attempt.0, model, reason }
         }
+        Fact::TaskOmitted { task, reason } => FactV1::TaskOmitted { task: task.0, reason },
+        Fact::Patched(p) => FactV1::Patched(PatchedV1 {
+            id: &p.id,
+            by: &p.by,
+            why: &p.why,
+            change: &p.change,
+            undoes: p.undoes.as_deref(),
+            hash: &p.hash,
+            source: &p.source,
+            snapshot: &p.snapshot,
+            tasks: p.tasks,
+        }),
         Fact::Resumed { epoch } => FactV1::Resumed { epoch: *epoch },
         Fact::Cancelled => FactV1::Cancelled,
         Fact::Finished { outcome } => FactV1::Finished { outcome: outcome_number(*outcome) },
@@ -354,6 +385,18 @@ fn fact(stored: FactV1<'_>) -> Result<Fact, &'static str> {
             model: model.into(),
             reason: reason.into(),
         },
+        FactV1::TaskOmitted { task, reason } => Fact::TaskOmitted { task: TaskIx(task), reason: reason.into() },
+        FactV1::Patched(p) => Fact::Patched(Box::new(Patched {
+            id: p.id.into(),
+            by: p.by.into(),
+            why: p.why.into(),
+            change: p.change.into(),
+            undoes: p.undoes.map(Into::into),
+            hash: p.hash.into(),
+            source: p.source.into(),
+            snapshot: p.snapshot.into(),
+            tasks: p.tasks,
+        })),
         FactV1::Resumed { epoch } => Fact::Resumed { epoch },
         FactV1::Cancelled => Fact::Cancelled,
         FactV1::Finished { outcome } => Fact::Finished { outcome: outcome_of(outcome)? },

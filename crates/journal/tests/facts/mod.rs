@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use raddle_engine::attempt::{CostIs, Usage};
-use raddle_engine::fact::{Chapter, Fact, OutputRef, Record};
+use raddle_engine::fact::{Chapter, Fact, OutputRef, Patched, Record};
 use raddle_engine::{Budget, Money};
 use raddle_kernel::{Attempt, FailureClass, Outcome, TaskIx, Time};
 
@@ -117,6 +117,13 @@ fn any_fact() -> impl Strategy<Value = Fact> {
                 Fact::CompensationFailed { task, attempt, class, message, retry_at }
             }),
         (task(), attempt()).prop_map(|(task, attempt)| Fact::CompensationAbandoned { task, attempt }),
+        (task(), text()).prop_map(|(task, reason)| Fact::TaskOmitted { task, reason }),
+        (text(), text(), text(), option::of(text()), any::<u32>()).prop_map(|(id, why, change, undoes, tasks)| {
+            let (id, why, change, undoes) =
+                (id.to_string(), why.to_string(), change.to_string(), undoes.map(|u| u.to_string()));
+            let source = change.clone();
+            Fact::Patched(Box::new(Patched { id, why, change, undoes, tasks, source, ..Patched::default() }))
+        }),
         any::<[Option<u64>; 4]>().prop_map(|[usd, tokens, agents, wall_ms]| Fact::BudgetSet {
             budget: Budget { usd: usd.map(Money), tokens, agents, wall_ms }
         }),

@@ -42,6 +42,10 @@ impl Run {
             let blamed = self.blame(task);
             match state {
                 TaskState::Blocked { .. } if blamed.is_none() => return Err("blocked by nobody"),
+                TaskState::Omitted { by } if by != task && self.omitter(task).is_none() => {
+                    return Err("omitted because of nobody");
+                }
+                TaskState::Removed if !self.is_detached(task) => return Err("a removed task has edges"),
                 TaskState::Pending if self.begun && !self.cancelled && blamed.is_some() => return Err("not blocked"),
                 _ => {}
             }

@@ -45,6 +45,14 @@ impl Undo {
         Undo { marks: vec![Mark::default(); graph.len()], broken, ..Undo::default() }
     }
 
+    /// For another graph, in which every task of this one has the scope that it had.
+    pub(super) fn grow(&mut self, graph: &Graph) {
+        if graph.has_sagas() {
+            self.marks.resize(graph.len(), Mark::default());
+            self.broken.resize(graph.scopes() as usize + 1, false);
+        }
+    }
+
     fn mark(&mut self, task: TaskIx) -> Option<&mut Mark> {
         self.marks.get_mut(task.index())
     }
@@ -271,6 +279,11 @@ impl Run {
     }
 
     /// Makes true what failed scopes ask for, until nothing changes.
+    /// Whether a scope has to be looked at.
+    pub(super) fn is_disturbed(&self) -> bool {
+        !self.saga.disturbed.is_empty()
+    }
+
     pub(super) fn keep_sagas(&mut self) {
         while let Some(scope) = self.saga.disturbed.pop() {
             if !self.cancelled && self.is_broken(scope) {

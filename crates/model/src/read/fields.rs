@@ -25,7 +25,7 @@ pub(super) fn bad_type(key: &str, wanted: &str, node: &Node<'_>, sink: &mut Sink
     sink.error("bad-type", node.span, format!("`{key}` must be {wanted}, not {found}"));
 }
 
-pub(super) fn text<'n>(key: &str, node: &'n Node<'_>, sink: &mut Sink<'_>) -> Option<&'n str> {
+pub(crate) fn text<'n>(key: &str, node: &'n Node<'_>, sink: &mut Sink<'_>) -> Option<&'n str> {
     match &node.data {
         Data::Text(text) => Some(text),
         Data::Number(_) | Data::Bool(_) => {
@@ -42,7 +42,7 @@ pub(super) fn text<'n>(key: &str, node: &'n Node<'_>, sink: &mut Sink<'_>) -> Op
 }
 
 /// Text that is not empty and could be handed to the operating system.
-pub(super) fn plain_text<'n>(key: &str, node: &'n Node<'_>, sink: &mut Sink<'_>) -> Option<&'n str> {
+pub(crate) fn plain_text<'n>(key: &str, node: &'n Node<'_>, sink: &mut Sink<'_>) -> Option<&'n str> {
     let found = text(key, node, sink)?;
     if found.trim().is_empty() {
         sink.error("bad-value", node.span, format!("`{key}` must not be empty"));
@@ -82,7 +82,7 @@ pub(super) fn boolean(key: &str, node: &Node<'_>, sink: &mut Sink<'_>) -> Option
 }
 
 /// A whole number within bounds, both included.
-pub(super) fn integer(key: &str, node: &Node<'_>, bounds: (i64, i64), sink: &mut Sink<'_>) -> Option<i64> {
+pub(crate) fn integer(key: &str, node: &Node<'_>, bounds: (i64, i64), sink: &mut Sink<'_>) -> Option<i64> {
     let Data::Number(number) = &node.data else {
         bad_type(key, "a whole number", node, sink);
         return None;
@@ -190,7 +190,7 @@ pub(super) fn unknown_word<'a>(
     };
 }
 
-pub(super) fn list<'n, 't>(key: &str, node: &'n Node<'t>, sink: &mut Sink<'_>) -> Option<&'n [Node<'t>]> {
+pub(crate) fn list<'n, 't>(key: &str, node: &'n Node<'t>, sink: &mut Sink<'_>) -> Option<&'n [Node<'t>]> {
     match &node.data {
         Data::List(items) => Some(items),
         Data::Text(text) => {
@@ -205,7 +205,7 @@ pub(super) fn list<'n, 't>(key: &str, node: &'n Node<'t>, sink: &mut Sink<'_>) -
     }
 }
 
-pub(super) fn map<'n, 't>(key: &str, node: &'n Node<'t>, sink: &mut Sink<'_>) -> Option<&'n [Entry<'t>]> {
+pub(crate) fn map<'n, 't>(key: &str, node: &'n Node<'t>, sink: &mut Sink<'_>) -> Option<&'n [Entry<'t>]> {
     match &node.data {
         Data::Map(entries) => Some(entries),
         _ => {
@@ -216,7 +216,7 @@ pub(super) fn map<'n, 't>(key: &str, node: &'n Node<'t>, sink: &mut Sink<'_>) ->
 }
 
 /// A list of texts that are not empty.
-pub(super) fn texts(key: &str, node: &Node<'_>, sink: &mut Sink<'_>) -> Option<Vec<String>> {
+pub(crate) fn texts(key: &str, node: &Node<'_>, sink: &mut Sink<'_>) -> Option<Vec<String>> {
     let items = list(key, node, sink)?;
     let texts: Vec<_> = items.iter().filter_map(|i| plain_text(key, i, sink).map(str::to_owned)).collect();
     (texts.len() == items.len()).then_some(texts)

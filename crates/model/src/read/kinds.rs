@@ -366,7 +366,7 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
         let node = self.get("run")?;
         let Data::List(items) = &node.data else {
             let script = fields::plain_text("run", node, &mut self.cx.sink)?;
-            if script.contains('$') && references::has_reference(script) {
+            if script.contains('$') && references::has_reference(script, self.names.has_item) {
                 self.cx
                     .sink
                     .error("bad-reference", node.span, "a reference in a shell script could run what it brings")

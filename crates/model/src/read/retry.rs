@@ -60,9 +60,8 @@ pub(super) fn exhausted(node: &Node<'_>, is_agent: bool, sink: &mut Sink<'_>) ->
                     .help("`retry: {max: N}` gives another kind of task more attempts");
             }
             "model" => model = fields::plain_text("model", &entry.value, sink).map(str::to_owned),
-            "replace" => {
-                unsupported::value(Place::Task, "on_exhausted", "replace", entry.key_span, sink);
-            }
+            // Read with what else may become of the task.
+            "replace" => {}
             _ => keys::unknown(entry, "`on_exhausted`", &[&["model", "replace"]], sink),
         }
     }

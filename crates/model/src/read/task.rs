@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::course;
 use super::edges::{self, Edge};
 use super::fields::{self, BareNumber};
 use super::header::{self, Header};
@@ -119,6 +120,8 @@ pub(super) fn read<'n>(
     cx: &mut Reading<'_, '_>,
 ) -> (Draft<'n>, Option<Task>) {
     let errors = cx.sink.errors();
+    let has_item = entries.iter().any(|entry| entry.key == "foreach");
+    let names = &Names { tasks: names.tasks, inputs: names.inputs, has_item };
     let mut draft = Draft { id, span, dependencies: Vec::new(), is_connected: false, uses: Vec::new(), fallback: None };
     let kind = kind(entries, span, cx);
     let common = common(entries, kind, names, &mut draft, cx);
@@ -148,6 +151,7 @@ pub(super) fn read<'n>(
             None
         }
     };
+    let course = course::read(entries, read.as_ref().map(|(kind, ..)| kind), span, names, &mut draft.uses, cx);
     let Some((mut kind, effects_by_kind, executor_by_kind)) = read.filter(|_| cx.sink.errors() == errors) else {
         return (draft, None);
     };
@@ -203,6 +207,7 @@ pub(super) fn read<'n>(
         executor,
         isolation,
         permissions,
+        course,
         hash: crate::hash::task(entries, &kind),
         kind,
         saga: common.saga,
@@ -277,7 +282,8 @@ fn common(
         let (key, node) = (&*entry.key, &entry.value);
         let sink = &mut cx.sink;
         match key {
-            "id" | "permissions" => {}
+            "id" | "permissions" | "when" | "foreach" | "max_parallel" => {}
+            "superseded_by" if cx.changed => {}
             "name" => common.name = fields::plain_text(key, node, sink).map(str::to_owned),
             "description" => common.description = fields::text(key, node, sink).map(str::to_owned),
             "depends_on" => spellings[0] = Some(entry),
@@ -332,7 +338,7 @@ fn common(
                 sink.warning("ignored-key", entry.key_span, format!("`{key}` is computed; the value given is ignored"))
                     .help("remove it");
             }
-            _ => other(entry, kind, names, draft, cx),
+            _ => other(entry, kind, cx),
         }
     }
     edges::dependencies(spellings, names, draft, cx);
@@ -340,13 +346,8 @@ fn common(
 }
 
 /// A key that is not common to all kinds, or not built yet, or unknown.
-fn other(entry: &Entry<'_>, kind: Option<Kind>, names: &Names<'_>, draft: &mut Draft<'_>, cx: &mut Reading<'_, '_>) {
+fn other(entry: &Entry<'_>, kind: Option<Kind>, cx: &mut Reading<'_, '_>) {
     let key = &*entry.key;
-    if matches!(key, "when" | "foreach")
-        && let Some(text) = fields::text(key, &entry.value, &mut cx.sink)
-    {
-        references::text_template(text, entry.value.span, names, &mut draft.uses, &mut cx.sink);
-    }
     if unsupported::key(Place::Task, key, entry.key_span, &mut cx.sink) {
         return;
     }

@@ -219,10 +219,9 @@ fn hints_name_the_way_out() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     for (body, key) in [
-        ("run: x, when: '$OUTPUT[a] == 1'", "when"),
-        ("run: x, foreach: '$OUTPUT[a]'", "foreach"),
         ("run: x, on_exhausted: human", "on_exhausted: human"),
         ("prompt: x, on_exhausted: {replace: b}", "on_exhausted: replace"),
+        ("run: x, on_doubt: compensate", "on_doubt: compensate"),
         ("run: x, resources: {slots: 1}", "slots"),
         ("approve: 'Ship it?', expires: 1h", "approve"),
         ("workflow: sub.yaml, inputs: {n: 1}", "workflow"),
@@ -235,6 +234,31 @@ fn what_is_not_built_is_refused_by_name() {
     }
     let parsed = read("tasks: [{id: a, run: x}, {id: t, run: x, when: '$OUTPUT[a] == 1'}]");
     assert!(parsed.diagnostics.iter().any(|d| d.code == "bad-reference" && d.task.as_deref() == Some("t")));
+}
+
+#[test]
+fn what_may_become_of_a_task_is_judged_before_the_run() {
+    let codes_of = |body: &str| codes(&format!("tasks: [{{id: a, run: x}}, {{id: t, depends_on: [a], {body}}}]"));
+    for (body, wanted) in [
+        ("run: x, when: '$OUTPUT[a] == 1'", &[][..]),
+        ("run: x, when: '$OUTPUT[a] = 1'", &["bad-condition"]),
+        ("run: x, when: '$OUTPUT[b] == 1'", &["bad-reference"]),
+        ("run: x, when: true", &[]),
+        ("run: [echo, $ITEM.n, $ITEMS], foreach: '$OUTPUT[a].list', max_parallel: 3", &[]),
+        ("run: echo $ITEM, foreach: [1, 2]", &["bad-reference"]),
+        ("run: x, foreach: 7", &["bad-type"]),
+        ("run: x, max_parallel: 3", &["bad-value"]),
+        ("prompt: x, context: shared, foreach: [1]", &["bad-context"]),
+        ("run: x, on_exhausted: {replace: {prompt: 'instead of $OUTPUT[a]'}}", &[]),
+        ("run: x, on_exhausted: {replace: {prompt: 'instead of $OUTPUT[z]'}}", &["bad-reference"]),
+        ("run: x, on_exhausted: {replace: {}}", &["missing-key"]),
+        ("run: x, on_exhausted: {replace: {run: y, when: true}}", &["bad-value"]),
+        ("run: x, foreach: [1], on_exhausted: {replace: {run: y}}", &["bad-value"]),
+        ("run: x, removed: u", &["unknown-key"]),
+    ] {
+        assert_eq!(codes_of(body), wanted, "{body}");
+    }
+    assert_eq!(codes("tasks: [{id: t, run: x, foreach: [1]}, {id: t.0, run: y}]"), ["duplicate-id"]);
 }
 
 #[test]

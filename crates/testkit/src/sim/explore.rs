@@ -83,6 +83,9 @@ fn inputs(story: &Story, run: &Run, attempts: u32) -> Vec<Input> {
             Input::Retry { task },
             Input::Skip { task },
         ]);
+        if story.task(task).condition == Some(false) {
+            inputs.push(Input::Omit { task });
+        }
     }
     inputs
 }

@@ -12,7 +12,7 @@ use raddle_engine::fact::{Chapter, OutputRef, Record};
 use raddle_engine::ledger::Ledger;
 use raddle_engine::outputs::Outputs;
 use raddle_engine::ports::{Journal, JournalError};
-use raddle_engine::program::{Context, Program};
+use raddle_engine::program::{Context, Gate, Program};
 use raddle_engine::view::RunView;
 use raddle_engine::{Budget, Ending, Engine, EngineError, Observer, OnStorageFault, StorageNews};
 use raddle_kernel::{
@@ -42,6 +42,18 @@ struct SimProgram {
 impl Program for SimProgram {
     fn graph(&self) -> &Arc<Graph> {
         &self.graph
+    }
+
+    fn gated(&self) -> Vec<TaskIx> {
+        let story = &self.world.story;
+        story.all().filter(|task| story.task(*task).condition.is_some()).collect()
+    }
+
+    fn gate(&mut self, task: TaskIx, _context: &Context<'_>) -> Gate {
+        match self.world.story.task(task).condition {
+            Some(false) => Gate::Omit("the story wants it".into()),
+            _ => Gate::Open,
+        }
     }
 
     fn prepare(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<AttemptSpec, Failure> {

@@ -130,6 +130,10 @@ impl Ledger {
                 }
                 self.epoch = *epoch;
             }
+            Fact::AttemptStarted { task, .. } if self.story.task(*task).condition == Some(false) => {
+                return Err("it runs although its condition is false".into());
+            }
+            Fact::TaskOmitted { .. } => tally.note("task omitted"),
             Fact::AttemptStarted { task, .. } if self.completed.contains(task) => {
                 return Err("a completed task runs again".into());
             }

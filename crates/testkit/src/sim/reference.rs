@@ -35,7 +35,17 @@ pub(super) enum Word {
 /// Whether nothing more happens to the task by itself.
 pub(super) fn is_settled(state: TaskState) -> bool {
     use TaskState::*;
-    matches!(state, Completed { .. } | Failed { .. } | FailedSafe { .. } | Blocked { .. } | Skipped | Cancelled)
+    matches!(
+        state,
+        Completed { .. }
+            | Failed { .. }
+            | FailedSafe { .. }
+            | Blocked { .. }
+            | Skipped
+            | Cancelled
+            | Omitted { .. }
+            | Removed
+    )
 }
 
 /// Those who failed and because of whom the task cannot run, if there are any.
@@ -54,6 +64,15 @@ fn culprits(story: &Story, state: &dyn Fn(TaskIx) -> TaskState, task: TaskIx) ->
         }
     }
     found
+}
+
+/// The task whose condition makes this one unneeded, once everything before it has settled and nothing has failed.
+fn omitter(story: &Story, state: &dyn Fn(TaskIx) -> TaskState, task: TaskIx) -> Option<TaskIx> {
+    let hard = story.task(task).depends_on.iter().filter(|d| d.1 == Strength::Hard);
+    hard.into_iter().find_map(|d| match state(d.0) {
+        TaskState::Omitted { by } => Some(by),
+        _ => None,
+    })
 }
 
 /// Whether a person's word can be heard.
@@ -177,6 +196,12 @@ impl Reference {
             Event::TaskSkipped { task } => {
                 self.hear(Word::Skip, task)?;
                 self.set(task, TaskState::Skipped);
+            }
+            Event::TaskOmitted { task } => {
+                if !self.may_be_omitted(task) || self.story.task(task).condition != Some(false) {
+                    return wrong("it is needed, or its turn has not come");
+                }
+                self.set(task, TaskState::Omitted { by: task });
             }
             Event::TaskAdopted { task, attempt } => {
                 if !matches!(self.state(task), TaskState::Pending | TaskState::Ready) {
@@ -307,7 +332,10 @@ impl Reference {
                         self.set(task, TaskState::Blocked { by });
                     }
                     (TaskState::Blocked { .. }, None) => self.set(task, TaskState::Pending),
-                    (TaskState::Pending, None) if self.is_free(&story, task) => self.set(task, TaskState::Ready),
+                    (TaskState::Pending, None) if self.is_free(&story, task) => {
+                        let unneeded = omitter(&story, &|t| self.state(t), task);
+                        self.set(task, unneeded.map_or(TaskState::Ready, |by| TaskState::Omitted { by }));
+                    }
                     _ => {}
                 }
             }
@@ -315,6 +343,11 @@ impl Reference {
                 return;
             }
         }
+    }
+
+    fn may_be_omitted(&self, task: TaskIx) -> bool {
+        let over = self.cancelled || self.finished.is_some();
+        !over && self.state(task) == TaskState::Ready && self.attempts[task.index()] == 0
     }
 
     fn is_free(&self, story: &Story, task: TaskIx) -> bool {
@@ -352,6 +385,7 @@ impl Reference {
             Input::Failed { task, attempt, .. } => running(task, attempt),
             Input::Retry { task } => self.hears(Word::Retry, task),
             Input::Skip { task } => self.hears(Word::Skip, task),
+            Input::Omit { task } => self.may_be_omitted(task),
             Input::Cancel => !over,
             Input::Adopt { task, .. } => {
                 self.finished.is_none() && matches!(self.state(task), TaskState::Pending | TaskState::Ready)
@@ -406,9 +440,11 @@ pub(super) fn foretell(story: &Story) -> Vec<TaskState> {
             let plot = story.task(task);
             if plot.depends_on.iter().all(|d| ends[d.0.index()].is_some()) {
                 let state = |t: TaskIx| ends[t.index()].unwrap_or(TaskState::Pending);
-                let end = match culprits(story, &state, task).first() {
-                    Some(by) => TaskState::Blocked { by: *by },
-                    None => foretell_task(story, task),
+                let end = match (culprits(story, &state, task).first(), omitter(story, &state, task)) {
+                    (Some(by), _) => TaskState::Blocked { by: *by },
+                    (None, Some(by)) => TaskState::Omitted { by },
+                    (None, None) if plot.condition == Some(false) => TaskState::Omitted { by: task },
+                    (None, None) => foretell_task(story, task),
                 };
                 ends[task.index()] = Some(end);
             }

@@ -30,6 +30,8 @@ pub struct Plot {
     pub retry: RetryPolicy,
     /// Wall-clock limit of an attempt in milliseconds.
     pub timeout_ms: u64,
+    /// What its condition will say when its turn comes, where it has one.
+    pub condition: Option<bool>,
 }
 
 /// See the module.
@@ -140,6 +142,10 @@ impl Story {
             adaptive: chance.one_in(5),
             calm: chance.one_in(4),
         };
+        let mut chance = chance_of(&[seed, 9]);
+        for plot in &mut story.tasks {
+            plot.condition = chance.one_in(8).then(|| chance.one_in(2));
+        }
         story.find_levels();
         story
     }
@@ -290,6 +296,7 @@ fn policy(chance: &mut Chance) -> RetryPolicy {
 fn plot(chance: &mut Chance, pools: u64, policies: &[RetryPolicy]) -> Plot {
     Plot {
         depends_on: Vec::new(),
+        condition: None,
         retry: chance.pick(policies),
         timeout_ms: 400 + chance.below(2000),
         spec: TaskSpec {

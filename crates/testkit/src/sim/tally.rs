@@ -68,6 +68,7 @@ const EXPECTED: &[&str] = &[
     "word: budget",
     "budget without an end before",
     "another budget, and all is well",
+    "task omitted",
 ];
 
 impl Tally {
