@@ -37,6 +37,10 @@ pub fn sim(args: &SimArgs, colour: Colour) -> Result<Exit, Problem> {
         return Err(Problem::not_yet("raddle sim", "cannot follow `foreach` and `on_exhausted: {replace: …}`")
             .hint(format!("task {} has one of them", task.id)));
     }
+    if let Some((task, key)) = Subject::unsimulated(&workflow) {
+        let told = format!("not-yet-supported: task {task} has `{key}`, which cannot be simulated yet");
+        return Err(Problem::usage(told).hint("leave it out of a copy of the workflow and simulate that"));
+    }
     let caps = caps::caps(&workflow, &loaded.project.catalog.settings);
     let inputs = run::inputs(&workflow, args.inputs_file.as_deref(), &args.input)?;
     let (name, hash) = (workflow.name.clone(), workflow.hash.clone());

@@ -65,6 +65,9 @@ fn wanted(workflow: &Workflow) -> Vec<Vec<Vec<Step>>> {
     };
     for task in &workflow.tasks {
         templates(task).into_iter().for_each(&mut look);
+        for reference in task.course.when.iter().flat_map(|when| when.references()) {
+            look(&Template::Whole(reference.clone()));
+        }
     }
     workflow.outputs.iter().flatten().for_each(|(_, template)| look(template));
     // What stands in for another task's output is looked into in its place.

@@ -54,6 +54,15 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// What of a workflow cannot be simulated, a task and its key: runs that change their own definition.
+    pub fn unsimulated(workflow: &Workflow) -> Option<(&str, &'static str)> {
+        workflow.tasks.iter().find_map(|task| match &task.course {
+            course if course.foreach.is_some() => Some((task.id.as_str(), "foreach")),
+            course if course.is_replaceable => Some((task.id.as_str(), "on_exhausted: {replace: …}")),
+            _ => None,
+        })
+    }
+
     /// Makes a workflow ready.
     pub fn new(terms: Terms) -> Subject {
         let Terms { mut workflow, inputs, models, admission, caps } = terms;

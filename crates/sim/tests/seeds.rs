@@ -198,3 +198,24 @@ invariants: [\"tasks.tell.error_class != 'input'\"]
     assert_eq!(found.failed, 0, "{:?}", broken(&found));
     assert!(found.outcomes.contains_key("degraded"), "{found:?}");
 }
+
+#[test]
+fn conditions_decide_by_what_tasks_brought() {
+    let text = "
+tasks:
+  - id: look
+    run: ./look
+    output_format: json
+    output_schema: {type: object, required: [found], properties: {found: {type: boolean}}}
+  - {id: mend, run: ./mend, depends_on: [look], when: '$OUTPUT[look].found == true'}
+  - {id: tell, run: ./tell, depends_on: [{task: mend, type: soft}]}
+invariants: [\"tasks.mend.effects == 0 || tasks.look.output == null || tasks.look.output.found\"]
+";
+    let subject = subject(text);
+    let found = seeds(&subject, 300, Kinds::ALL.without(Kind::People));
+    assert_eq!(found.failed, 0, "{:?}", broken(&found));
+    let lines = (0..50).map(|seed| live(&subject, seed, Kinds::NONE, None, true).lines.join("\n")).collect::<Vec<_>>();
+    assert!(
+        lines.iter().any(|l| l.contains("mend: completed")) && lines.iter().any(|l| l.contains("mend: not needed"))
+    );
+}
