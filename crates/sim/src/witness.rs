@@ -250,11 +250,18 @@ impl Witness {
                 self.end(*task, usage.as_deref());
                 self.see(*task).completed = record.seq;
             }
-            Fact::CompensationSucceeded { task, .. } | Fact::CompensationFailed { task, .. } => {
+            Fact::CompensationSucceeded { task, .. } => {
                 self.see(*task).undo_ends += 1;
+                // Whatever it had done is undone.
+                self.see(*task).unknown = false;
             }
+            Fact::CompensationFailed { task, .. } => self.see(*task).undo_ends += 1,
             Fact::AttemptFailed { task, usage, class, .. } => {
                 self.end(*task, usage.as_deref());
+                // Undone in doubt, it counts as done just now.
+                if self.run.undoes(*task) {
+                    self.see(*task).completed = record.seq;
+                }
                 if *class == FailureClass::Lost {
                     self.asked = true;
                 }
@@ -264,6 +271,9 @@ impl Witness {
             Fact::TaskSkipped { task } if subject.stands_in_for(task.0).is_some() => {}
             Fact::TaskRetried { task } | Fact::TaskSkipped { task } => {
                 self.see(*task).unknown = false;
+                // A word on a member of a saga that is undone is a word on all of it.
+                let graph = std::sync::Arc::clone(self.run.graph());
+                graph.members(graph.scope(*task)).for_each(|member| self.see(member).unknown = false);
                 self.asked = true;
             }
             _ => {}
