@@ -79,12 +79,12 @@ fn look(home: &Home, id: RunId) -> Found {
     let mut found = Found { id, live, records: 0, outputs: 0, faults: Vec::new(), keep: None, salvaged: None };
     let mut fault = |part, what: String| found.faults.push(Fault { part, what });
     let mut records: Vec<Record> = Vec::new();
-    let reader = home.open_reader(&id).and_then(|mut reader| {
+    let reader = home.open_reader(&id).map(|mut reader| {
         let read = reader.read(&mut |record| records.push(record));
         if let Err(e) = read {
             fault("journal", store::with_causes(&e));
         }
-        Ok(reader)
+        reader
     });
     let reader = match reader {
         Ok(reader) => reader,

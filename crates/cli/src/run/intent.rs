@@ -13,6 +13,9 @@ use crate::exit::Exit;
 use crate::problem::Problem;
 use crate::terminal::{counted, harmless, tell};
 
+/// Says how many tasks an act is for.
+type Say = fn(usize) -> String;
+
 /// So many tasks of a kind are named; the rest are counted. `--json` names all.
 const NAMED: usize = 20;
 
@@ -100,8 +103,8 @@ impl Intent {
 
     /// The plan in words: a line of counts, and a line for every task of which it is not obvious.
     pub fn words(&self) -> String {
-        let part = |(act, say): (Act, fn(usize) -> String)| Some(self.count(act)).filter(|n| *n > 0).map(say);
-        let parts: [(Act, fn(usize) -> String); 6] = [
+        let part = |(act, say): (Act, Say)| Some(self.count(act)).filter(|n| *n > 0).map(say);
+        let parts: [(Act, Say); 6] = [
             (Act::Keep, |n| format!("keeps {}", counted(n, "result"))),
             (Act::Again, |n| format!("runs {n} again")),
             (Act::Run, |n| format!("runs {n} for the first time")),

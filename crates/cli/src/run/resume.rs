@@ -192,7 +192,7 @@ fn latest_without_budget(launch: &Launch) -> Result<Option<RunId>, Problem> {
         if meta.outcome.as_deref() != Some(Outcome::BudgetExhausted.name()) {
             return Ok(None);
         }
-        let Ok(opened) = Opened::open(&launch.home, id.clone()) else { continue };
+        let Ok(opened) = Opened::open(&launch.home, id) else { continue };
         if opened.view.chapter.base_dir == launch.base_dir().to_string_lossy() {
             return Ok(Some(id));
         }

@@ -174,10 +174,10 @@ impl<P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'_, P, D, J, C> {
         }
         let is_held = |key: &AttemptKey| self.held.get(key.task.index()).is_some_and(|held| *held == key.attempt.0);
         let Some(pause) = &mut self.pause else { return };
-        if let Report::Ended(ended) = &report {
-            if ended.epoch != self.journal.epoch() || !is_held(&ended.key) || !pause.ended.insert(ended.key) {
-                return;
-            }
+        if let Report::Ended(ended) = &report
+            && (ended.epoch != self.journal.epoch() || !is_held(&ended.key) || !pause.ended.insert(ended.key))
+        {
+            return;
         }
         pause.kept.push(report);
     }
