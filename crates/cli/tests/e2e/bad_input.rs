@@ -229,7 +229,7 @@ fn tasks_with_impossible_values_are_refused() {
         "id: a, run: 'true', dependsOn: [other]",
         "id: a, run: 'true', prompt: both",
         "id: a, run: 'true', unknown_key: 1",
-        "id: a, run: 'true', when: 'true'",
+        "id: a, run: 'true', when: '=='",
         "id: a, run: 'true', fallback: nobody",
         "id: a, run: 'true', fallback: a",
         "id: a, agent: nosuch, prompt: x",

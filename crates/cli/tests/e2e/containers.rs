@@ -352,7 +352,7 @@ fn nothing_of_a_container_outlives_its_run() {
                 processes::signal(pid, Signal::KILL);
             }
             live.child.wait().expect("the front is gone");
-            until("the engine is gone", || !Path::new(&format!("/proc/{engine_process}")).exists());
+            until("the engine is gone", || processes::has_ended(engine_process));
             assert_eq!(engine.containers().len(), 1, "{}: it has outlived them", engine.name);
             if next == "gc" {
                 place.raddle(&["gc"]).exits(0);

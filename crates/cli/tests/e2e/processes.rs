@@ -44,6 +44,12 @@ fn stat(pid: i32) -> Option<Stat> {
     Some(Stat { state, parent, born: fields.nth(17)?.parse().ok()? })
 }
 
+/// Whether a process does nothing any more: it is gone, or only its parent has not asked after it. Without an init
+/// that reaps, an orphan stays a zombie.
+pub(crate) fn has_ended(pid: i32) -> bool {
+    stat(pid).is_none_or(|s| matches!(s.state, 'Z' | 'X'))
+}
+
 /// Living processes whose environment mentions that folder.
 pub(crate) fn mentioning(folder: &Path) -> Vec<Process> {
     use std::os::unix::ffi::OsStrExt;
