@@ -14,9 +14,9 @@ use crate::workflow::{
 #[derive(Debug, Clone, Default)]
 pub struct Course {
     /// `when:`; asked once, when the task could start.
-    pub when: Option<Condition>,
+    pub when: Option<Box<Condition>>,
     /// `foreach:`; the task itself gathers what its items brought.
-    pub foreach: Option<Foreach>,
+    pub foreach: Option<Box<Foreach>>,
     /// The task is one item of another one's list.
     pub item: Option<Item>,
     /// `on_exhausted: {replace: …}`: another task is put in its place when its retries are used up.

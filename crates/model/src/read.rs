@@ -196,7 +196,7 @@ impl<'c> Reading<'c, '_> {
             return None;
         }
         // Collected in place: with many tasks this is the largest piece of memory there is.
-        let mut tasks: Vec<Task> = tasks.into_iter().flatten().collect();
+        let mut tasks: Vec<Task> = tasks.into_iter().map(|task| task.expect("none is missing")).collect();
         for ((task, draft), level) in tasks.iter_mut().zip(&drafts).zip(levels) {
             let edge = |edge: &Edge| Dependency { task: edge.task, strength: edge.strength };
             task.depends_on = draft.dependencies.iter().map(edge).collect();

@@ -197,7 +197,7 @@ pub(super) fn read(
     if let Some(entry) = get("when")
         && let Some(text) = fields::scalar_text("when", &entry.value, &mut cx.sink)
     {
-        course.when = condition::read(&text, entry.value.span, &plain, uses, &mut cx.sink);
+        course.when = condition::read(&text, entry.value.span, &plain, uses, &mut cx.sink).map(Box::new);
     }
     let max_parallel = get("max_parallel").and_then(|entry| {
         fields::integer("max_parallel", &entry.value, (1, i64::from(u32::MAX)), &mut cx.sink).map(|n| n as u32)
@@ -219,7 +219,7 @@ pub(super) fn read(
                 fields::bad_type("foreach", "a reference to a list, or a list", &entry.value, &mut cx.sink);
             }
             let list = references::template(&entry.value, &plain, uses, &mut cx.sink);
-            course.foreach = Some(Foreach { list, max_parallel, items: Vec::new() });
+            course.foreach = Some(Box::new(Foreach { list, max_parallel, items: Vec::new() }));
             if course.is_replaceable {
                 cx.sink
                     .error(
