@@ -207,3 +207,34 @@ fn changed_outputs_are_refused_until_stored_again() {
         assert_eq!(journal.load(&output).expect("whole again"), text);
     }
 }
+
+/// The salvage is killed behind its mark: with the old journal still there, and with nothing of it left.
+#[test]
+fn a_salvage_that_was_killed_is_made_again_from_the_copy() {
+    for is_gone in [false, true] {
+        let run = Hurt::closed();
+        let folder = run.home.run_folder(&run.run);
+        let whole = std::fs::read(run.file("journal.db")).expect("the journal");
+        // Nothing is wrong with the records themselves: what they name is gone, and only the first attempt knows it.
+        let first = run.home.salvage(&run.run, Some((4, "an output is gone")), Time(0)).expect("it is salvaged");
+        let mark = |text: &str| std::fs::write(folder.join("journal.db.salvaging"), text).expect("a mark");
+        std::fs::write(run.file("journal.db"), &whole).expect("the old journal");
+        if is_gone {
+            std::fs::remove_file(run.file("journal.db")).expect("the old journal");
+        }
+        for foreign in ["", "damaged-1", "..\n4\nx", "damaged-\n4\nx", "damaged-1/..\n4\nx", "damaged-7\n4\nx"] {
+            mark(foreign);
+            run.home.salvage(&run.run, None, Time(0)).expect_err(foreign);
+            assert!(folder.exists() && first.damaged.join("journal.db").exists(), "{foreign:?}");
+        }
+        mark("damaged-1\n4\nan output is gone");
+        run.read().1.expect_err("half salvaged is damaged");
+        let again = run.home.salvage(&run.run, None, Time(0)).expect("it is salvaged again");
+        assert_eq!(again, first);
+        let (records, read) = run.read();
+        read.expect("it is sound");
+        assert_eq!((&records[..4], records.len()), (&notes(1..=4)[..], 5));
+        assert_eq!(std::fs::read(first.damaged.join("journal.db")).expect("it is kept"), whole);
+        assert!(!folder.join("journal.db.salvaging").exists());
+    }
+}

@@ -42,20 +42,19 @@ pub(crate) fn salvage(folder: &Path, keep: Option<(u64, &str)>, at: Time) -> Res
     let mut lock = OwnerLock::take(folder)?;
     let noted = lock::noted(folder);
     let fault = |e: io::Error| io("salvage the journal", e);
-    let begun = fs::read_to_string(folder.join(MARK_NAME)).ok();
-    let damaged = match &begun {
-        Some(name) => folder.join(name.trim()),
-        None => put_aside(folder).map_err(fault)?,
-    };
-    let (mut records, mut reason) = match beginning(&damaged) {
-        Ok(read) => read,
-        Err(error) => {
-            if begun.is_none() {
-                let _ = fs::remove_dir_all(&damaged);
-            }
-            return Err(error);
+    if let Some(mark) = Mark::read(folder)? {
+        // Decided before: from the copy, which may be all that is left, so it is not given up for any reason.
+        let damaged = folder.join(&mark.name);
+        let (mut records, _) = beginning(&damaged)?;
+        if mark.last == 0 || mark.last > records.len() as u64 {
+            return Err(JournalError::Damaged { after: 0, what: "the copy of it has been changed".into() });
         }
-    };
+        records.truncate(mark.last as usize);
+        return put_in_place(folder, &mut lock, records, mark.reason, damaged, at);
+    }
+    let damaged = put_aside(folder).map_err(fault)?;
+    let read = beginning(&damaged).inspect_err(|_| drop(fs::remove_dir_all(&damaged)));
+    let (mut records, mut reason) = read?;
     if reason.is_empty() && noted > records.len() as u64 {
         reason = format!("records up to {noted} were durable and are missing");
     }
@@ -68,14 +67,53 @@ pub(crate) fn salvage(folder: &Path, keep: Option<(u64, &str)>, at: Time) -> Res
         let what = if records.is_empty() { "nothing of it can be read" } else { "nothing is wrong with it" };
         return Err(JournalError::Damaged { after: 0, what: what.into() });
     }
-    let kept = records.len() as u64;
-    records.push(Record { seq: kept + 1, at, fact: Fact::Salvaged { reason: reason.as_str().into() } });
     let name = damaged.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    write_synced(&folder.join(MARK_NAME), name.as_bytes()).and_then(|()| sync_folder(folder)).map_err(fault)?;
-    put_in_place(folder, &records)?;
-    // What was noted is not there any more, and that is known now.
-    lock.sign(lock.signed_epoch().unwrap_or(1), kept + 1)?;
-    Ok(Salvage { records: kept, reason, damaged })
+    Mark { name, last: records.len() as u64, reason: reason.clone() }.write(folder).map_err(fault)?;
+    put_in_place(folder, &mut lock, records, reason, damaged, at)
+}
+
+/// What was decided of a salvage that is being made: enough to make the same of the copy once more.
+#[derive(Debug, PartialEq, Eq)]
+struct Mark {
+    /// The folder with the copy.
+    name: String,
+    /// The last record that is kept.
+    last: u64,
+    reason: String,
+}
+
+impl Mark {
+    /// Nothing when no salvage was begun. A mark is there whole or not at all, so one that makes no sense is not ours.
+    fn read(folder: &Path) -> Result<Option<Mark>, JournalError> {
+        let text = match fs::read_to_string(folder.join(MARK_NAME)) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io("read the mark of the salvage", e)),
+        };
+        match Mark::parse(&text) {
+            Some(mark) => Ok(Some(mark)),
+            None => {
+                let what = format!("{MARK_NAME} does not say which copy its salvage was made from");
+                Err(JournalError::Damaged { after: 0, what })
+            }
+        }
+    }
+
+    fn parse(text: &str) -> Option<Mark> {
+        let (name, rest) = text.split_once('\n')?;
+        let (last, reason) = rest.split_once('\n')?;
+        let number = name.strip_prefix("damaged-")?;
+        let is_ours = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        is_ours.then_some(())?;
+        Some(Mark { name: name.to_owned(), last: last.parse().ok()?, reason: reason.to_owned() })
+    }
+
+    fn write(&self, folder: &Path) -> io::Result<()> {
+        let new = folder.join(format!("{MARK_NAME}.new"));
+        write_synced(&new, format!("{}\n{}\n{}", self.name, self.last, self.reason).as_bytes())?;
+        fs::rename(new, folder.join(MARK_NAME))?;
+        sync_folder(folder)
+    }
 }
 
 /// Copies the files as they are into a folder of their own.
@@ -121,8 +159,17 @@ fn beginning(damaged: &Path) -> Result<(Vec<Record>, String), JournalError> {
 }
 
 /// Makes the new journal beside the old one, and puts it in its place.
-fn put_in_place(folder: &Path, records: &[Record]) -> Result<(), JournalError> {
+fn put_in_place(
+    folder: &Path,
+    lock: &mut OwnerLock,
+    mut records: Vec<Record>,
+    reason: String,
+    damaged: PathBuf,
+    at: Time,
+) -> Result<Salvage, JournalError> {
     let fault = |e: io::Error| io("put the salvaged journal in place", e);
+    let kept = records.len() as u64;
+    records.push(Record { seq: kept + 1, at, fact: Fact::Salvaged { reason: reason.as_str().into() } });
     let new = folder.join(NEW_FOLDER);
     let _ = fs::remove_dir_all(&new);
     fs::DirBuilder::new().mode(0o700).create(&new).map_err(fault)?;
@@ -145,12 +192,18 @@ fn put_in_place(folder: &Path, records: &[Record]) -> Result<(), JournalError> {
             }
         }
         fs::rename(new.join(FILE_NAME), folder.join(FILE_NAME))?;
-        sync_folder(folder)?;
+        sync_folder(folder)
+    };
+    swap().map_err(fault)?;
+    // What was noted is not there any more, and that is known now.
+    lock.sign(lock.signed_epoch().unwrap_or(1), kept + 1)?;
+    let done = || {
         fs::remove_file(folder.join(MARK_NAME))?;
         fs::remove_dir_all(&new)?;
         sync_folder(folder)
     };
-    swap().map_err(fault)
+    done().map_err(fault)?;
+    Ok(Salvage { records: kept, reason, damaged })
 }
 
 fn epoch_of(record: &Record) -> Option<u32> {
