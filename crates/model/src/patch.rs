@@ -150,17 +150,26 @@ pub fn inverse(before: &Value, after: &Value) -> Change {
     let gone = |from: &[(String, Value)], to: &[(String, Value)]| {
         from.iter().filter(|(id, _)| !to.iter().any(|(other, _)| other == id)).cloned().collect::<Vec<_>>()
     };
-    let changed = |(id, node): &&(String, Value)| new.iter().any(|(other, now)| other == id && now != node);
     let edges = |of: &Value| of.get("edges").and_then(Value::as_array).cloned().unwrap_or_default();
     let (edges_before, edges_after) = (edges(before), edges(after));
     let end = |edge: &Value, key: &str| edge.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let cut = edges_after.iter().filter(|edge| !edges_before.contains(edge));
+    let cut: Vec<Ends> = cut.map(|edge| Ends { from: end(edge, "from"), to: end(edge, "to") }).collect();
+    // Cutting takes an edge away wherever it is written, also where it was written before: that is put back.
+    let is_cut = |from: &str, to: &str| cut.iter().any(|ends| ends.from == from && ends.to == to);
+    let loses = |id: &str, node: &Value| {
+        let lists = ["depends_on", "dependencies"].iter().filter_map(|key| node.get(*key)?.as_array());
+        lists.flatten().filter_map(named).any(|from| is_cut(from, id))
+    };
+    let changed =
+        |(id, node): &&(String, Value)| new.iter().any(|(other, now)| other == id && (now != node || loses(id, node)));
+    let missing = |edge: &&Value| !edges_after.contains(edge) || is_cut(&end(edge, "from"), &end(edge, "to"));
     Change {
         add: gone(&old, &new).into_iter().map(|(_, node)| node).collect(),
         remove: gone(&new, &old).into_iter().map(|(id, _)| id).collect(),
         replace: old.iter().filter(changed).map(|(_, node)| node.clone()).collect(),
-        cut: cut.map(|edge| Ends { from: end(edge, "from"), to: end(edge, "to") }).collect(),
-        connect: edges_before.iter().filter(|edge| !edges_after.contains(edge)).cloned().collect(),
+        connect: edges_before.iter().filter(missing).cloned().collect(),
+        cut,
         ..Change::default()
     }
 }

@@ -75,6 +75,9 @@ fn what_was_changed_can_be_changed_back() {
         "add: [{id: d, run: x, depends_on: [b]}]\nedges: [{from: d, to: c}]",
         "replace: [{id: b, run: z}]\nedges: {remove: [{from: a, to: c}]}",
         "priority: {a: 3}",
+        // What is said a second time.
+        "edges: [{from: a, to: b}]",
+        "edges: [{from: a, to: c, type: soft}]",
     ] {
         let after = patched(&before, patch);
         let back = apply(&after, &inverse(&before, &after)).unwrap_or_else(|wrong| panic!("{patch}: {wrong:?}"));
