@@ -55,6 +55,8 @@ const COMPARISONS: [(&str, Comparison); 6] = [
 ];
 /// Deeper nesting is refused.
 const MAX_DEPTH: usize = 64;
+/// More `&&` and `||` are refused: they are as deep as they are many.
+const MAX_TERMS: usize = 1000;
 
 impl Condition {
     /// Whether it holds; the error is a sentence without a full stop.
@@ -151,7 +153,7 @@ pub(crate) fn read(
     sink: &mut Sink<'_>,
 ) -> Option<Condition> {
     let errors = sink.errors();
-    let mut reader = Reader { text, at: 0, span, names, uses, sink, depth: 0 };
+    let mut reader = Reader { text, at: 0, span, names, uses, sink, depth: 0, terms: 1 };
     let root = reader.or()?;
     if reader.rest() != "" {
         reader.wrong::<()>("an operator or the end");
@@ -167,6 +169,7 @@ struct Reader<'a, 'n, 't> {
     uses: &'a mut Vec<Use>,
     sink: &'a mut Sink<'t>,
     depth: usize,
+    terms: usize,
 }
 
 impl Reader<'_, '_, '_> {
@@ -196,6 +199,7 @@ impl Reader<'_, '_, '_> {
     fn or(&mut self) -> Option<Expression> {
         let mut left = self.and()?;
         while self.takes("||") {
+            self.another()?;
             left = Expression::Or(Box::new(left), Box::new(self.and()?));
         }
         Some(left)
@@ -204,6 +208,7 @@ impl Reader<'_, '_, '_> {
     fn and(&mut self) -> Option<Expression> {
         let mut left = self.not()?;
         while self.takes("&&") {
+            self.another()?;
             left = Expression::And(Box::new(left), Box::new(self.not()?));
         }
         Some(left)
@@ -251,6 +256,11 @@ impl Reader<'_, '_, '_> {
             }
             None => self.wrong("a value"),
         }
+    }
+
+    fn another(&mut self) -> Option<()> {
+        self.terms += 1;
+        if self.terms > MAX_TERMS { self.wrong("at most 1000 terms") } else { Some(()) }
     }
 
     fn deeper(&mut self) -> Option<()> {
@@ -338,5 +348,10 @@ mod tests {
             assert!(fault.starts_with(place), "{text}: {fault}");
         }
         assert!(said(&"(".repeat(100)).unwrap_err().contains("nesting"));
+        for operator in ["||", "&&"] {
+            let many = |terms: usize| said(&vec!["true"; terms].join(operator));
+            assert_eq!(many(1000), Ok(true));
+            assert!(many(300_000).unwrap_err().contains("1000 terms"));
+        }
     }
 }
