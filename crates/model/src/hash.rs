@@ -1,8 +1,8 @@
 //! A digest of what a definition means: keys in any order, no layout, no comments, YAML like JSON. It does not know
 //! defaults: what is not written is not part of it.
 
-use crate::syntax::{Data, Entry, Node};
-use crate::workflow::TaskKind;
+use crate::syntax::{self, Data, Entry, Node};
+use crate::workflow::{Task, TaskKind};
 
 /// The digest of one task; a code file counts by its content.
 pub(crate) fn task(entries: &[Entry<'_>], kind: &TaskKind) -> String {
@@ -24,6 +24,14 @@ pub(crate) fn workflow<'a>(entries: &[Entry<'_>], tasks: impl Iterator<Item = &'
     map(entries, &|key| !matches!(key, "tasks" | "invariants"), &mut buffer);
     tasks.for_each(|hash| text(hash, &mut buffer));
     blake3::hash(&buffer).to_hex().to_string()
+}
+
+/// The digest of the workflow in that text with these tasks, of which some may be kept as they were read before.
+pub fn with_tasks<'a>(document: &str, name: &str, tasks: impl Iterator<Item = &'a Task>) -> Option<String> {
+    match syntax::parse(document, name).root?.data {
+        Data::Map(entries) => Some(workflow(&entries, tasks.map(|task| task.hash.as_str()))),
+        _ => None,
+    }
 }
 
 /// Every value is written with a tag and, where it has a length, its length, so that no two values look alike.

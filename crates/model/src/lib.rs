@@ -9,7 +9,7 @@ pub mod course;
 pub mod critical;
 pub mod diagnostic;
 mod graph;
-mod hash;
+pub mod hash;
 pub mod inputs;
 pub mod invariants;
 mod keys;

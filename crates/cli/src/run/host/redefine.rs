@@ -10,6 +10,8 @@ use raddle_engine::own_files::WORKTREE;
 use raddle_engine::patch::{PatchRequest, Redefine, Redefinition};
 use raddle_engine::task_program::graph_of;
 use raddle_kernel::Run;
+use raddle_model::course::Item;
+use raddle_model::hash;
 use raddle_model::patch::{self, Fault};
 use raddle_model::workflow::{Task, TaskKind, Workflow};
 use raddle_model::{Diagnostic, Severity, syntax};
@@ -63,6 +65,12 @@ impl Redefiner {
             if request.change.is_the_runs_own() || !run.is_untouched(TaskIx(i as u32)) {
                 keep(old, new);
             }
+        }
+        keep_in_items(&mut workflow.tasks);
+        // What is on the disk now is not what was kept: whoever reads the definition again must see that.
+        let text = String::from_utf8_lossy(&definition.text);
+        if let Some(hash) = hash::with_tasks(&text, definition.model_name(), workflow.tasks.iter()) {
+            workflow.hash = hash;
         }
         Ok(workflow)
     }
@@ -163,6 +171,23 @@ fn keep(old: &Task, new: &mut Task) {
             new.hash = old.hash.clone();
         }
         _ => {}
+    }
+}
+
+/// Items are their list's task, also those that have just been found.
+fn keep_in_items(tasks: &mut [Task]) {
+    for i in 0..tasks.len() {
+        let Some(Item { of, number }) = tasks[i].course.item else { continue };
+        let Some(list) = tasks.get(of as usize) else { continue };
+        let (TaskKind::Code(code), hash) = (&list.kind, &list.hash) else { continue };
+        if code.code_file.is_none() {
+            continue;
+        }
+        let (text, hash) = (code.code.clone(), format!("{hash}.{number}"));
+        if let TaskKind::Code(item) = &mut tasks[i].kind {
+            item.code = text;
+            tasks[i].hash = hash;
+        }
     }
 }
 
