@@ -257,6 +257,11 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
     pub fn take_over(&mut self) {
         let epoch = self.journal.epoch();
         self.push(Fact::Resumed { epoch });
+        self.settle_lost();
+    }
+
+    /// Says what becomes of attempts that nobody holds any more, for a run that is not driven on yet.
+    pub fn settle_lost(&mut self) {
         let live: Vec<Command> = self.run.outstanding().collect();
         for command in live {
             let (Command::Run { task, attempt } | Command::Stop { task, attempt }) = command;

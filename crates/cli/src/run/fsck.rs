@@ -55,11 +55,20 @@ pub fn fsck(args: FsckArgs) -> Result<Exit, Problem> {
         if args.salvage && found.is_damaged() {
             let keep = found.keep.as_ref().map(|(last, why)| (*last, why.as_str()));
             match home.salvage(&id, keep, store::now()) {
-                Ok(salvage) => found.salvaged = Some(salvage),
+                Ok(salvage) => {
+                    // Its end may be among what is not known any more.
+                    store::reopen(&home, &id);
+                    found.salvaged = Some(salvage);
+                }
                 Err(JournalError::Damaged { what, .. }) => {
                     found.faults.push(Fault { part: "journal", what: format!("it cannot be salvaged: {what}") });
                 }
-                Err(e) => return Err(journal_problem(id.as_str(), &e)),
+                // One that cannot be salvaged keeps nobody from the others.
+                Err(e) if args.run.is_some() => return Err(journal_problem(id.as_str(), &e)),
+                Err(e) => {
+                    let what = journal_problem(id.as_str(), &e).message;
+                    found.faults.push(Fault { part: "journal", what: format!("it cannot be salvaged: {what}") });
+                }
             }
         }
         all.push(found);

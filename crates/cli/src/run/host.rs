@@ -2,6 +2,7 @@
 //! exit code. It does not know where the workflow came from.
 
 mod redefine;
+mod words;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ use super::closing::{exit_of, print_outputs, summary};
 use super::look::{declared_outputs, print_json};
 use super::performer::{Performer, SystemClock, worker_argv};
 use super::reporter::Reporter;
+use super::resume::refuse_changed;
 use super::store::{self, engine_problem, journal_problem};
 use super::{branches, budget, document, gates, history, sagas, secrets, servers, unmet};
 use crate::args::ReportArgs;
@@ -157,6 +159,7 @@ impl Launch {
         records: Vec<Record>,
         request: &PatchRequest,
     ) -> Result<Result<(), Vec<String>>, Problem> {
+        refuse_changed(id, &records, &self.workflow.hash)?;
         let ledger = store::view_of(id, records.clone())?.ledger;
         let mut program = self.program(id).changed_by(Box::new(redefine::Redefiner::beside(&self)));
         let (mut nobody, mut clock) = (super::stop::Nobody, SystemClock::default());
@@ -410,7 +413,12 @@ impl Launch {
                     engine.load(records).map_err(|e| engine_problem(id.as_str(), &e))?;
                     engine.keep_sessions(sessions);
                     engine.take_over();
-                    say(&mut engine, &self.workflow, word)?;
+                    // Whoever looks for unfinished runs must find it, however this engine dies.
+                    let ended = store::reopen(&self.home, &id);
+                    if let Err(refused) = say(&mut engine, &self.workflow, word) {
+                        let _ = ended.map(|meta| self.home.set_meta(&id, &meta));
+                        return Err(refused);
+                    }
                 }
                 (Point::Changed(_), Some(before)) => {
                     engine.begin(self.chapter(&id));

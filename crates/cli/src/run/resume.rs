@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use raddle_engine::fact::{Chapter, Record};
+use raddle_engine::fact::{Chapter, Fact, Record};
 use raddle_engine::ports::{Journal, JournalError};
 use raddle_engine::snapshot::Snapshot;
 use raddle_engine::view::RunView;
@@ -100,8 +100,31 @@ fn go_on(args: ContinueArgs, colour: Colour, word: fn(raddle_engine::TaskIx) -> 
     let task = opened.view.task(&args.task).ok_or_else(|| unknown_task(&opened.view, &args.task))?;
     let mut launch = relaunch(&home, &opened.view, Budget::default(), args.report, args.strict, colour)?;
     launch.no_wait = args.no_wait;
+    if opened.view.salvaged.is_some() && !opened.live {
+        drop(opened);
+        return note(launch, id, word(task));
+    }
     drop(opened);
     begin(false, move |leash| take_over(launch, id, word(task), leash))
+}
+
+/// Records the word and no more: a word on one task is none on the others, which may have run behind the damage.
+fn note(launch: Launch, id: RunId, word: Word) -> Result<Exit, Problem> {
+    let (home, json, strict) = (launch.home.clone(), launch.report.json, launch.strict);
+    let (journal, records) = own(&home, id)?;
+    let ended = launch.note(&id, journal, records, word)?;
+    if json {
+        print_json(&document_of(&Opened::open(&home, id)?)?)?;
+    }
+    let Some(outcome) = ended else {
+        terminal::tell(&format!(
+            "run {id}: that is written down; its journal was damaged, so nothing is started yet\n  `raddle resume {id}` goes \
+             on, and says before what may have run already\n"
+        ));
+        return Ok(Exit::Success);
+    };
+    terminal::tell(&format!("run {id} has ended: {}\n", outcome.name()));
+    Ok(exit_of_finished(outcome, strict))
 }
 
 /// `run --recover`: the latest unfinished run of this workflow, else a new one.
@@ -155,11 +178,19 @@ pub fn recover(
                 "`raddle resume {id}` goes on by the old definition; without `--recover` a new run starts"
             )));
     }
+    if opened.view.salvaged.is_some() && !opened.live && !yes {
+        let message = format!("what run {id} did after its journal was damaged is not known");
+        return Err(Problem::new(Exit::Refused, message)
+            .hint(format!("`raddle resume {id} --dry-run` says which tasks may have run already"))
+            .hint("`--recover --accept-changes --yes` goes on by the new definition all the same"));
+    }
     launch.make_ready()?;
     if !quiet {
         terminal::tell(&format!("resuming run {id} with a changed workflow\n"));
     }
-    begin(detach, move |leash| adopt(launch, id, leash))
+    let before = opened.view.definition().1.to_owned();
+    drop(opened);
+    begin(detach, move |leash| adopt(launch, id, &before, leash))
 }
 
 fn latest_unfinished(launch: &Launch) -> Result<Option<Opened>, Problem> {
@@ -278,13 +309,31 @@ pub(super) fn shape_of(options: &raddle_engine::snapshot::RunOptions) -> Result<
 /// Becomes the owner and drives the run on.
 fn take_over(launch: Launch, id: RunId, word: Word, leash: Leash) -> Result<Exit, Problem> {
     let (journal, records) = own(&launch.home, id)?;
+    refuse_changed(&id, &records, &launch.workflow.hash)?;
     launch.drive(id, journal, Point::Records(records, word), leash)
 }
 
 /// Becomes the owner and goes on by a changed definition, keeping what completed and did not change.
-fn adopt(launch: Launch, id: RunId, leash: Leash) -> Result<Exit, Problem> {
+fn adopt(launch: Launch, id: RunId, before: &str, leash: Leash) -> Result<Exit, Problem> {
     let (journal, records) = own(&launch.home, id)?;
+    refuse_changed(&id, &records, before)?;
     launch.drive(id, journal, Point::Changed(records), leash)
+}
+
+/// Somebody may have changed the run between its being read and its being owned: what was made ready is not it then.
+pub fn refuse_changed(id: &RunId, records: &[Record], expected: &str) -> Result<(), Problem> {
+    let hash = records.iter().rev().find_map(|record| match &record.fact {
+        Fact::Started(chapter) => Some(&chapter.hash),
+        Fact::Patched(patched) => Some(&patched.hash),
+        _ => None,
+    });
+    match hash {
+        Some(hash) if hash != expected => {
+            Err(Problem::new(Exit::Owned, format!("run {id} was changed while this command got ready"))
+                .hint("nothing was started; say it again"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Owns the run's journal and has read it. Waits for an owner that is just dying, and until nothing of it is alive.

@@ -7,7 +7,7 @@ use raddle_engine::fact::{OutputRef, Record};
 use raddle_engine::ports::JournalError;
 use raddle_engine::view::{NotARun, RunView};
 use raddle_engine::{EngineError, Time};
-use raddle_journal::{Home, Reader, RunId};
+use raddle_journal::{Home, Reader, RunId, RunMeta};
 
 use crate::exit::Exit;
 use crate::places;
@@ -75,6 +75,14 @@ pub fn view_over(id: &RunId, records: &[Record]) -> Result<RunView, Problem> {
     let mut view = RunView::begin(first).map_err(wrong)?;
     rest.iter().try_for_each(|record| view.apply(record)).map_err(wrong)?;
     Ok(view)
+}
+
+/// Takes the end of the run out of its index, since it is to go on; what was said of it before. An index only: when it
+/// cannot be written, the journal still says the same.
+pub fn reopen(home: &Home, id: &RunId) -> Option<RunMeta> {
+    let before = home.meta(id).filter(|meta| meta.outcome.is_some())?;
+    let _ = home.set_meta(id, &RunMeta { outcome: None, finished_at: None, ..before.clone() });
+    Some(before)
 }
 
 /// The present moment.

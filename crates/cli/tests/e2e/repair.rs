@@ -105,9 +105,19 @@ fn tasks_that_may_have_run_behind_the_damage_need_a_word() {
     let refused = place.raddle(&["resume", &run]).exits(6);
     assert!(refused.err.contains("may have run already") && refused.err.contains('c'), "{}", refused.err);
     assert_eq!(place.text("log"), "");
-    place.raddle(&["resume", &run, "--yes"]).exits(6);
-    place.raddle(&["retry", &run, "b"]).exits(0);
-    assert_eq!(place.text("log"), "b\nc\n");
+    // A word on `b` is none on `c`, and a run that has lost its end is the one to recover.
+    assert!(place.raddle(&["retry", &run, "b"]).exits(0).err.contains("raddle resume"));
+    let refused = place.raddle(&["resume", &run]).exits(6);
+    assert!(refused.err.contains("may have run already") && refused.err.contains("b, c"), "{}", refused.err);
+    let last = CHAIN.replace("echo c >>", "echo d >>");
+    place.file("wf.yaml", &last);
+    let refused = place.raddle(&["run", "wf.yaml", "--recover", "--accept-changes"]).exits(6);
+    assert!(refused.err.contains("is not known"), "{}", refused.err);
+    place.file("wf.yaml", CHAIN);
+    place.raddle(&["run", "wf.yaml", "--recover"]).exits(6);
+    assert_eq!((place.text("log").as_str(), place.ps().len()), ("", 1), "nothing is begun anew");
+    place.raddle(&["run", "wf.yaml", "--recover", "--yes"]).exits(0);
+    assert_eq!((place.text("log").as_str(), place.ps().len()), ("b\nc\n", 1));
     assert_eq!(place.show(&run)["outcome"], "succeeded");
 }
 
