@@ -34,16 +34,19 @@ enum Act {
     Fail,
     /// It stays as it is: failed, blocked, cancelled.
     Stay,
+    /// What it did is undone.
+    Undo,
 }
 
 impl Act {
-    const ALL: [(Act, &str); 6] = [
+    const ALL: [(Act, &str); 7] = [
         (Act::Keep, "keep"),
         (Act::Run, "run"),
         (Act::Again, "again"),
         (Act::Ask, "ask"),
         (Act::Fail, "fail"),
         (Act::Stay, "stay"),
+        (Act::Undo, "undo"),
     ];
 
     fn name(self) -> &'static str {
@@ -56,6 +59,8 @@ struct Line {
     task: String,
     act: Act,
     side_effects: bool,
+    /// Whether it, or the undoing of it, was begun before.
+    again: bool,
     why: String,
 }
 
@@ -70,9 +75,12 @@ pub struct Intent {
 impl Intent {
     /// Of a run that nobody drives, under the definition it began with.
     pub fn of(view: &RunView, workflow: &Workflow) -> Intent {
-        let lines = (0u32..).zip(&workflow.tasks).map(|(i, task)| {
-            let (act, why) = act(view, TaskIx(i), task.side_effects, task.on_doubt);
-            Line { task: task.id.clone(), act, side_effects: task.side_effects, why }
+        let lines = (0u32..).zip(&workflow.tasks).filter_map(|(i, task)| {
+            let (act, why) = act(view, TaskIx(i), task.side_effects, task.on_doubt)?;
+            let undoing =
+                matches!(view.run.state(TaskIx(i)), TaskState::Undoing { .. } | TaskState::UndoRetrying { .. });
+            let again = act == Act::Again || act == Act::Undo && undoing;
+            Some(Line { task: task.id.clone(), act, side_effects: task.side_effects, again, why })
         });
         Intent {
             run: view.chapter.run.clone(),
@@ -104,17 +112,18 @@ impl Intent {
     /// The plan in words: a line of counts, and a line for every task of which it is not obvious.
     pub fn words(&self) -> String {
         let part = |(act, say): (Act, Say)| Some(self.count(act)).filter(|n| *n > 0).map(say);
-        let parts: [(Act, Say); 6] = [
+        let parts: [(Act, Say); 7] = [
             (Act::Keep, |n| format!("keeps {}", counted(n, "result"))),
             (Act::Again, |n| format!("runs {n} again")),
             (Act::Run, |n| format!("runs {n} for the first time")),
+            (Act::Undo, |n| format!("undoes {n}")),
             (Act::Ask, |n| format!("asks about {n}")),
             (Act::Fail, |n| format!("counts {n} as failed")),
             (Act::Stay, |n| format!("leaves {n} as they are")),
         ];
         let parts: Vec<String> = parts.into_iter().filter_map(part).collect();
         let mut text = format!("run {}: {}\n", self.run, parts.join(", "));
-        for act in [Act::Again, Act::Ask, Act::Fail] {
+        for act in [Act::Again, Act::Undo, Act::Ask, Act::Fail] {
             for line in self.lines.iter().filter(|line| line.act == act).take(NAMED) {
                 text.push_str(&format!("  {:5} {}: {}\n", act.name(), harmless(&line.task), line.why));
             }
@@ -133,8 +142,8 @@ impl Intent {
 
     /// Whether somebody has to agree, and who: effects that will happen again, or may have happened behind the damage.
     pub fn agree(&self, yes: bool) -> Result<(), Problem> {
-        let again = |line: &&Line| line.side_effects && line.act == Act::Again;
-        let unknown = |line: &&Line| line.side_effects && matches!(line.act, Act::Again | Act::Run);
+        let again = |line: &&Line| line.side_effects && line.again;
+        let unknown = |line: &&Line| line.side_effects && matches!(line.act, Act::Again | Act::Run | Act::Undo);
         let names: Vec<&str> = match self.salvaged {
             Some(_) => self.lines.iter().filter(unknown).map(|l| l.task.as_str()).collect(),
             None => self.lines.iter().filter(again).map(|l| l.task.as_str()).collect(),
@@ -165,11 +174,17 @@ impl Intent {
     }
 }
 
-fn act(view: &RunView, task: TaskIx, side_effects: bool, on_doubt: OnDoubt) -> (Act, String) {
+fn act(view: &RunView, task: TaskIx, side_effects: bool, on_doubt: OnDoubt) -> Option<(Act, String)> {
     let words = |act: Act, why: &str| (act, why.to_owned());
-    match view.run.state(task) {
+    Some(match view.run.state(task) {
         TaskState::Completed { .. } => words(Act::Keep, "it completed"),
         TaskState::FailedSafe { .. } => words(Act::Keep, "it failed safely"),
+        TaskState::Omitted { .. } => words(Act::Keep, "it was not needed"),
+        // A patch took it out: it is no part of the run any more.
+        TaskState::Removed => return None,
+        TaskState::ToUndo { .. } => words(Act::Undo, "what it did has to be undone"),
+        TaskState::Undoing { .. } => words(Act::Undo, "it was being undone, and that is done again"),
+        TaskState::UndoRetrying { .. } => words(Act::Undo, "undoing it failed and has a retry left"),
         TaskState::Skipped => words(Act::Keep, "it was skipped"),
         TaskState::Pending | TaskState::Ready => words(Act::Run, "it has not run"),
         TaskState::Retrying { .. } => words(Act::Again, "it failed and has a retry left"),
@@ -180,8 +195,11 @@ fn act(view: &RunView, task: TaskIx, side_effects: bool, on_doubt: OnDoubt) -> (
             (false, _) => words(Act::Again, "it was at work and has no side effects"),
             (true, OnDoubt::Rerun) => words(Act::Again, "it was at work, and `on_doubt: rerun` allows a repeat"),
             (true, OnDoubt::Fail) => words(Act::Fail, "it was at work, and `on_doubt: fail` counts that as a failure"),
+            (true, OnDoubt::Compensate) if view.run.graph().can_undo(task) => {
+                words(Act::Undo, "it was at work, and `on_doubt: compensate` has it undone")
+            }
             (true, _) => words(Act::Ask, "it was at work, has side effects, and nobody knows how far it came"),
         },
         state => (Act::Stay, format!("it is {}", state.name())),
-    }
+    })
 }
