@@ -365,3 +365,22 @@ pub fn own(home: &Home, id: RunId) -> Result<(SqliteJournal, Vec<Record>), Probl
     journal.replay(&mut |record| records.push(record)).map_err(wrong)?;
     Ok((journal, records))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raddle_engine::Time;
+    use raddle_engine::fact::Patched;
+
+    #[test]
+    fn what_was_changed_meanwhile_is_not_driven() {
+        let record = |seq, fact| Record { seq, at: Time(0), fact };
+        let first = Fact::Started(Box::new(Chapter { hash: "old".into(), ..Chapter::default() }));
+        let patched = Fact::Patched(Box::new(Patched { hash: "new".into(), ..Patched::default() }));
+        let records = [record(1, first), record(2, patched), record(3, Fact::Cancelled)];
+        let id = RunId::new(Time(0), 1);
+        assert!(refuse_changed(&id, &records[..1], "old").is_ok() && refuse_changed(&id, &records, "new").is_ok());
+        let refused = refuse_changed(&id, &records, "old").expect_err("it was changed");
+        assert!(matches!(refused.exit, Exit::Owned) && refused.message.contains("was changed"));
+    }
+}

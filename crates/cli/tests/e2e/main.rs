@@ -16,6 +16,7 @@ mod faults;
 mod intent;
 mod kill_minus_nine;
 mod ownership;
+mod patches;
 mod permissions;
 // Shared with the tests against real partners; each of the two uses a part.
 #[allow(dead_code)]

@@ -141,3 +141,24 @@ fn a_copied_folder_is_owned_by_nobody() {
     processes::signal(live.pid(), Signal::KILL);
     live.child.wait().expect("the front ends");
 }
+
+/// It had ended, a person had it go on, and its engine died: it is the unfinished one.
+#[test]
+fn a_run_that_was_revived_and_died_again_is_recovered() {
+    let place = Place::new();
+    place.file(
+        "wf.yaml",
+        "tasks: [{ id: a, on_doubt: rerun, run: 'echo a >> log; test -e on; until [ -e go ]; do sleep 0.01; done' }]",
+    );
+    place.raddle(&["run", "wf.yaml"]).exits(1);
+    place.file("on", "");
+    let mut live = place.start(&["retry", "last", "a"]);
+    until("it is tried again", || place.text("log") == "a\na\n" || live.has_ended());
+    processes::signal(live.pid(), Signal::KILL);
+    live.child.wait().expect("the front ends");
+    place.file("go", "");
+    place.raddle(&["run", "wf.yaml", "--recover"]).exits(0);
+    assert_eq!((place.ps().len(), told(&place).1.as_str()), (1, "succeeded"));
+    assert!(place.raddle(&["retry", "last", "a"]).exits(2).err.contains("cannot be retried"));
+    assert_eq!(told(&place).1, "succeeded");
+}

@@ -121,6 +121,25 @@ fn tasks_that_may_have_run_behind_the_damage_need_a_word() {
     assert_eq!(place.show(&run)["outcome"], "succeeded");
 }
 
+#[test]
+fn a_run_that_cannot_be_salvaged_keeps_nobody_from_the_others() {
+    let place = Place::new();
+    let runs = [0; 3].map(|_| place.run(CHAIN, 0)["run"].as_str().expect("a name").to_owned());
+    for run in [&runs[0], &runs[2]] {
+        let journal = folder(&place, run).join("journal.db");
+        fs::remove_file(&journal).expect("the journal");
+        fs::create_dir(&journal).expect("a folder in its place");
+    }
+    flip(&folder(&place, &runs[1]), "MARK-c");
+    let found = checked(&place, &["--all", "--salvage"], 8);
+    let state = |run: &String| {
+        let found = found.as_array().expect("a list").iter().find(|found| found["run"] == run.as_str());
+        found.expect("it was looked at")["state"].as_str().expect("a word").to_owned()
+    };
+    assert_eq!([state(&runs[0]), state(&runs[1]), state(&runs[2])], ["damaged", "salvaged", "damaged"], "{found}");
+    assert!(!folder(&place, &runs[0]).join("damaged-1").exists(), "half a copy is none");
+}
+
 /// A write-ahead log that was cut behind a commit looks like one that ends there.
 #[test]
 fn records_that_are_gone_without_a_trace_are_missed() {

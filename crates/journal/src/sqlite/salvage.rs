@@ -121,14 +121,18 @@ fn put_aside(folder: &Path) -> io::Result<PathBuf> {
     let name = |n: u32| folder.join(format!("damaged-{n}"));
     let free = (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0));
     fs::DirBuilder::new().mode(0o700).create(&free)?;
-    for file in [FILE_NAME.to_owned(), format!("{FILE_NAME}-wal")] {
-        match fs::copy(folder.join(&file), free.join(&file)) {
-            Ok(_) => fs::File::open(free.join(&file))?.sync_all()?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
+    let copy = || {
+        for file in [FILE_NAME.to_owned(), format!("{FILE_NAME}-wal")] {
+            match fs::copy(folder.join(&file), free.join(&file)) {
+                Ok(_) => fs::File::open(free.join(&file))?.sync_all()?,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
         }
-    }
-    sync_folder(&free)?;
+        sync_folder(&free)
+    };
+    // Half a copy is none; what it was made of has not been touched.
+    copy().inspect_err(|_| drop(fs::remove_dir_all(&free)))?;
     Ok(free)
 }
 
