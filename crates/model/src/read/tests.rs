@@ -220,8 +220,6 @@ fn hints_name_the_way_out() {
 fn what_is_not_built_is_refused_by_name() {
     for (body, key) in [
         ("run: x, on_exhausted: human", "on_exhausted: human"),
-        ("prompt: x, on_exhausted: {replace: b}", "on_exhausted: replace"),
-        ("run: x, on_doubt: compensate", "on_doubt: compensate"),
         ("run: x, resources: {slots: 1}", "slots"),
         ("approve: 'Ship it?', expires: 1h", "approve"),
         ("workflow: sub.yaml, inputs: {n: 1}", "workflow"),
