@@ -25,6 +25,13 @@ const CACHE_BYTES: usize = 4 << 20;
 /// Longest code; nobody writes this much, and parsing more would take longer than running it may.
 const MAX_CODE: usize = 8 << 20;
 
+/// Longer code is not judged by [`syntax_fault`].
+const MAX_JUDGED: usize = 32 << 10;
+/// What [`syntax_fault`] gives the parser to descend on.
+const STACK: usize = 1 << 20;
+/// The same for each byte of code: several times what a level takes without optimisation.
+const STACK_PER_BYTE: usize = 16 << 10;
+
 /// Strips, and remembers what it has stripped.
 #[derive(Debug, Default)]
 pub(crate) struct Stripper {
@@ -46,9 +53,23 @@ pub(crate) struct SyntaxError {
     pub(crate) place: Option<Place>,
 }
 
-/// What is wrong with the syntax of a function body, and where: line and column, both from 1. `None`: nothing is.
+/// What is wrong with the syntax of a function body, and where: line and column, both from 1. `None`: nothing is, or
+/// the code is too long to be judged outside of a worker.
+///
+/// The parser descends by recursion, a level for a letter at worst, and a stack that overflows ends the process, which
+/// is the engine here. So it gets a stack that such code cannot fill; what is longer is judged by the worker that is to
+/// run it, which may die. Of the stack only what is used takes memory.
 pub fn syntax_fault(code: &str) -> Option<(String, Option<(u32, u32)>)> {
-    let SyntaxError { message, place } = Stripper::default().strip(code).err()?;
+    if code.len() > MAX_JUDGED {
+        return None;
+    }
+    let judge = || Stripper::default().strip(code).err();
+    let SyntaxError { message, place } = std::thread::scope(|scope| {
+        let stack = STACK + code.len() * STACK_PER_BYTE;
+        let thread = std::thread::Builder::new().name("syntax".to_owned()).stack_size(stack);
+        // Without a thread it is not judged here either.
+        thread.spawn_scoped(scope, judge).ok()?.join().ok()?
+    })?;
     Some((message, place.map(|place| (place.line, place.column))))
 }
 
@@ -178,6 +199,18 @@ mod tests {
         assert_eq!(place("const x: = 3"), Some(Place { line: 1, column: 10 }));
         assert_eq!(place("const ü = 1;\n  let 5x;"), Some(Place { line: 2, column: 8 }));
         assert!(place("return {").is_some());
+    }
+
+    #[test]
+    fn deep_code_does_not_end_the_process() {
+        for deep in [5_000, 16_000, 20_000] {
+            for (open, close) in [("(", ")"), ("[", "]"), ("!", ""), ("{", "}"), ("-+", ""), ("a=>", ""), ("`${", "}`")]
+            {
+                let _ = syntax_fault(&format!("{}1{}", open.repeat(deep), close.repeat(deep)));
+            }
+        }
+        assert_eq!(syntax_fault(&format!("return {}1{}", "(".repeat(5_000), ")".repeat(5_000))), None);
+        assert!(syntax_fault("return {").is_some());
     }
 
     #[test]
