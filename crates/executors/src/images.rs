@@ -6,7 +6,7 @@
 //! before/blobs/DIGEST        contents, by their BLAKE3 digest
 //! before/TASK.HASH/1.json    the files before attempt 1, which began the task's life
 //! before/TASK.HASH/1.after   the files when it had succeeded
-//! before/TASK.HASH/1.aside   the files that were replaced although nobody knows who wrote them
+//! before/TASK.HASH/1.aside   the files that were or could be replaced although nobody knows who wrote them
 //! ```
 
 mod desk;
@@ -37,11 +37,12 @@ struct Image {
     missing_above: Vec<String>,
 }
 
-/// Keeps the files as they are, unless that was done in this life of the task already. Durable when it returns.
+/// Keeps the files as they are. What this life of the task began with is kept once; before later attempts, what differs
+/// from that is put aside, for a person may have written it between two of them. Durable when it returns.
 fn take(order: &Images) -> Result<(), Failure> {
     let list = order.folder.join(format!("{}.json", order.life));
     if list.exists() {
-        return Ok(());
+        return keep_between(order, &list);
     }
     let cannot = |what: String| Failure::new(FailureClass::Input, format!("`compensate: restore` {what}"));
     let broken = |e: io::Error| {
@@ -74,6 +75,37 @@ fn take(order: &Images) -> Result<(), Failure> {
     write_list(&list, &images).map_err(broken)
 }
 
+/// What is too large to be kept with the rest is the task's own work far more often than a person's, and may be
+/// replaced: the attempt begins all the same.
+fn keep_between(order: &Images, list: &Path) -> Result<(), Failure> {
+    let cannot = |what: String| Failure::new(FailureClass::Input, format!("`compensate: restore` cannot keep {what}"));
+    let broken = |e: io::Error| {
+        Failure::new(FailureClass::Start, format!("cannot keep files in {}: {e}", order.folder.display()))
+    };
+    let before = read_list(list).map_err(broken)?;
+    let aside = aside_of(&order.folder, order.life);
+    let kept = read_aside(&aside).map_err(broken)?;
+    let blobs = blobs_of(&order.folder);
+    let root = Root::open(&order.root).map_err(|e| cannot(format!("files in {}: {e}", order.root.display())))?;
+    let mut left = kept.iter().fold(MAX_BYTES, |left, image| left.saturating_sub(image.state.bytes()));
+    let mut fresh = Vec::new();
+    for image in &before {
+        let path = &image.path;
+        let told = |e| cannot(format!("{path:?}: {e}"));
+        let (now, _) = root.look(path, None).map_err(told)?;
+        let is_kept = |now: &Present| kept.iter().any(|image| image.path == *path && image.state == *now);
+        if matches!(now, Present::Missing | Present::Other { .. }) || now == image.state || is_kept(&now) {
+            continue;
+        }
+        let (state, missing_above) = root.look(path, Some((&blobs, left))).map_err(told)?;
+        if state.bytes() <= left {
+            left -= state.bytes();
+            fresh.push(Image { path: path.clone(), state, missing_above });
+        }
+    }
+    put_aside(&aside, &blobs, fresh).map_err(broken)
+}
+
 /// Notes what the task left, by which later changes of others are known.
 fn look_after(order: &Images) -> Result<(), Failure> {
     let broken = |what: &dyn std::fmt::Display| {
@@ -98,20 +130,14 @@ fn restore(work: &RestoreWork) -> Result<(), Failure> {
     let after = read(format!("{life}.after")).ok();
     let root = Root::open(&work.root).map_err(|e| cannot(format!("cannot look into {}: {e}", work.root.display())))?;
     let blobs = blobs_of(&work.folder);
-    let (mut faults, mut aside) = (Vec::new(), Vec::new());
+    let aside = aside_of(&work.folder, life);
+    let mut faults = Vec::new();
     for image in &before {
         let path = &image.path;
         let left = after.as_ref().and_then(|after| after.iter().find(|image| image.path == *path)).map(|i| &i.state);
-        if let Err(fault) = put_back(&root, image, left, &blobs, &mut aside) {
+        if let Err(fault) = put_back(&root, image, left, &blobs, &aside) {
             faults.push(format!("{path} {fault}"));
         }
-    }
-    if !aside.is_empty() {
-        let list = work.folder.join(format!("{life}.aside"));
-        // What is there was put aside by an earlier attempt and is not replaced.
-        let mut all = read_list(&list).unwrap_or_default();
-        all.extend(aside);
-        write_list(&list, &all).map_err(|e| cannot(format!("what was replaced cannot be noted: {e}")))?;
     }
     match faults.is_empty() {
         true => Ok(()),
@@ -119,14 +145,9 @@ fn restore(work: &RestoreWork) -> Result<(), Failure> {
     }
 }
 
-/// `left` is what the task left there; `None` when it never ended well.
-fn put_back(
-    root: &Root,
-    image: &Image,
-    left: Option<&Present>,
-    blobs: &Path,
-    aside: &mut Vec<Image>,
-) -> Result<(), String> {
+/// `left` is what the task left there; `None` when it never ended well. What it replaces then is noted in the list
+/// `aside` before that.
+fn put_back(root: &Root, image: &Image, left: Option<&Present>, blobs: &Path, aside: &Path) -> Result<(), String> {
     let told = |e: io::Error| format!("cannot be put back: {e}");
     let (now, _) = root.look(&image.path, None).map_err(told)?;
     // A task that left a file as it was has nothing to do with what became of it later.
@@ -142,16 +163,44 @@ fn put_back(
         None if now == Present::Missing => {}
         None => {
             let (state, missing_above) = root.look(&image.path, Some((blobs, MAX_BYTES))).map_err(told)?;
-            if matches!(state, Present::File { bytes, .. } if bytes > MAX_BYTES) {
+            if state.bytes() > MAX_BYTES {
                 return Err(
                     "is too large to be put aside, and nobody knows who wrote it; it is left as it is".to_owned()
                 );
             }
-            sync_folder(blobs).map_err(told)?;
-            aside.push(Image { path: image.path.clone(), state, missing_above });
+            let found = Image { path: image.path.clone(), state, missing_above };
+            put_aside(aside, blobs, vec![found]).map_err(|e| format!("cannot be put aside: {e}"))?;
         }
     }
     root.put(&image.path, &image.state, &image.missing_above, blobs).map_err(told)
+}
+
+/// Adds to the list of what was put aside, durably; contents are among the blobs already.
+fn put_aside(list: &Path, blobs: &Path, fresh: Vec<Image>) -> io::Result<()> {
+    // What is there was put aside by an earlier attempt and is not replaced.
+    let mut all = read_aside(list)?;
+    let known = all.len();
+    fresh.into_iter().for_each(|image| {
+        if !all.contains(&image) {
+            all.push(image);
+        }
+    });
+    if all.len() == known {
+        return Ok(());
+    }
+    sync_folder(blobs)?;
+    write_list(list, &all)
+}
+
+fn aside_of(folder: &Path, life: u32) -> PathBuf {
+    folder.join(format!("{life}.aside"))
+}
+
+fn read_aside(list: &Path) -> io::Result<Vec<Image>> {
+    match read_list(list) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
 }
 
 fn blobs_of(folder: &Path) -> PathBuf {

@@ -33,6 +33,16 @@ pub(super) enum Present {
     },
 }
 
+impl Present {
+    /// How long its content is.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Present::File { bytes, .. } => *bytes,
+            _ => 0,
+        }
+    }
+}
+
 /// Owners are put back where that is allowed, but are no difference: who may not give files away would differ always.
 impl PartialEq for Present {
     fn eq(&self, other: &Self) -> bool {

@@ -123,6 +123,58 @@ fn what_an_attempt_in_doubt_left_is_put_aside() {
     assert_eq!(fs::read(blobs_of(&bench.folder()).join(digest)).expect("it was kept"), b"half a resu");
 }
 
+fn put_aside_in(bench: &Bench) -> Vec<Vec<u8>> {
+    let list = read_list(&bench.folder().join("1.aside")).unwrap_or_default();
+    let content = |image: &Image| match &image.state {
+        Present::File { digest, .. } => fs::read(blobs_of(&bench.folder()).join(digest)).expect("it was kept"),
+        other => panic!("{other:?}"),
+    };
+    list.iter().map(content).collect()
+}
+
+#[test]
+fn what_a_person_wrote_between_two_attempts_is_put_aside() {
+    let bench = Bench::new(&["file", "other"]);
+    bench.write("file", b"before", 0o644);
+    take(&bench.images(1)).expect("kept");
+    bench.write("file", b"half a resu", 0o644);
+    bench.write("file", b"a person's", 0o644);
+    for _ in 0..2 {
+        take(&bench.images(1)).expect("kept already");
+        assert_eq!(put_aside_in(&bench), [b"a person's"]);
+    }
+    bench.write("file", b"result", 0o644);
+    look_after(&bench.images(1)).expect("noted");
+    bench.restore().expect("put back");
+    bench.is("file", b"before", 0o644);
+    assert_eq!(put_aside_in(&bench), [b"a person's"]);
+}
+
+#[test]
+fn nothing_is_replaced_before_it_is_noted_as_put_aside() {
+    let bench = Bench::new(&["file"]);
+    bench.write("file", b"before", 0o644);
+    take(&bench.images(1)).expect("kept");
+    bench.write("file", b"nobody knows whose", 0o644);
+    // The list cannot be written.
+    let list = bench.folder().join("1.aside");
+    fs::create_dir(&list).expect("a folder");
+    assert!(said(bench.restore()).contains("cannot be put aside"));
+    bench.is("file", b"nobody knows whose", 0o644);
+    fs::remove_dir(&list).expect("removed");
+    // It was noted, and the engine died before the file was replaced.
+    let blob = fs::read_dir(blobs_of(&bench.folder())).expect("blobs").filter_map(Result::ok);
+    let before = blob.map(|entry| entry.path()).find(|path| fs::read(path).expect("a blob") == b"before");
+    let before = before.expect("it was kept");
+    fs::rename(&before, bench.at("away")).expect("moved");
+    said(bench.restore());
+    assert_eq!(put_aside_in(&bench), [b"nobody knows whose"]);
+    fs::rename(bench.at("away"), &before).expect("moved");
+    bench.restore().expect("put back");
+    bench.is("file", b"before", 0o644);
+    assert_eq!(put_aside_in(&bench), [b"nobody knows whose"]);
+}
+
 #[test]
 fn a_life_has_one_image_and_the_last_life_counts() {
     let bench = Bench::new(&["file"]);
