@@ -18,6 +18,8 @@ use crate::json_text::is_json;
 const MAX_STDIN_BYTES: usize = 10 << 20;
 /// Longer system prompts go into a file: one argument holds 128 KiB, all of them together not much more.
 const MAX_INLINE_BYTES: usize = 32 << 10;
+/// How the CLI says that an MCP server is of no use: it does not start, or wants a person to log in.
+const BROKEN: [&str; 2] = ["failed", "needs-auth"];
 /// Denials beyond this are not kept.
 const MAX_DENIALS: usize = 1000;
 
@@ -197,7 +199,7 @@ pub(crate) struct Reader {
     /// Background tasks may make the CLI answer several times; the last result counts.
     result: Option<ResultLine>,
     denials: BTreeMap<String, Denial>,
-    /// MCP servers that did not start, of those that its task was given.
+    /// MCP servers that could not be used, of those that its task was given.
     broken: Vec<String>,
 }
 
@@ -228,7 +230,7 @@ impl Reader {
             }
             ("system", Some("init")) => {
                 // The CLI goes on without them.
-                let broken = line.mcp_servers.into_iter().filter(|server| server.status == "failed");
+                let broken = line.mcp_servers.into_iter().filter(|server| BROKEN.contains(&&*server.status));
                 self.broken = broken.map(|server| verdict::cut(&server.name).to_owned()).collect();
             }
             ("result", _) => {
@@ -274,8 +276,10 @@ impl Reader {
             None => Err(verdict::without_result(end)),
             Some(result) if result.is_error != Some(false) => Err(failure(&result, end)),
             Some(_) if !self.broken.is_empty() => {
-                let told =
-                    format!("the agent had to do without its MCP servers: {} did not start", self.broken.join(", "));
+                let told = format!(
+                    "the agent had to do without its MCP servers: {} could not be used",
+                    self.broken.join(", ")
+                );
                 Err(Failure::new(FailureClass::Tool, told))
             }
             Some(result) => verdict::bad_exit(end).map_or_else(|| answer(result, end), Err),

@@ -195,6 +195,22 @@ fn an_envelope_is_an_answer() {
 }
 
 #[test]
+fn an_answer_without_the_servers_it_was_given_is_none() {
+    let init = |status: &str| {
+        json!({"type": "system", "subtype": "init", "session_id": "s-1",
+            "mcp_servers": [{"name": "good", "status": "connected"}, {"name": "s", "status": status}]})
+        .to_string()
+    };
+    for status in ["failed", "needs-auth"] {
+        let f = read(&[&init(status), &result_line(json!({}))], Exit::Code(0), false);
+        let failure = f.result.expect_err(status);
+        assert_eq!(failure.class, FailureClass::Tool);
+        assert!(failure.message.ends_with(": s could not be used"), "{}", failure.message);
+    }
+    assert!(read(&[&init("connected"), &result_line(json!({}))], Exit::Code(0), false).result.is_ok());
+}
+
+#[test]
 fn the_last_result_counts() {
     let first = result_line(json!({"result": "premature"}));
     let f = read(&[INIT, &first, INIT, &result_line(json!({"result": "final"}))], Exit::Code(0), false);
