@@ -197,6 +197,10 @@ fn tidy_for_the_warden(told: &UnixDatagram) {
 /// Removes what a run that nobody drives has left outside of its folder: containers, and files in memory. False when a
 /// container may still be alive; the next one who asks tries again. A run that somebody drives is left alone.
 pub fn tidy_if_dead(run_dir: &Path) -> bool {
+    // A lock is made where nothing is.
+    if !run_dir.is_dir() {
+        return true;
+    }
     let Ok(_lock) = lock(run_dir) else { return true };
     tidy_left(run_dir)
 }
