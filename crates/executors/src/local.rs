@@ -492,16 +492,26 @@ impl Desk {
             if let Some((container, run_dir)) = running.attempt.container().filter(|_| is_gone) {
                 container.gone(run_dir);
             }
-            self.over(running, exit);
+            match is_gone {
+                true => self.over(running, exit),
+                false => self.over_but(running, exit, container_may_live),
+            }
         }
     }
 
     /// Nothing of an attempt is left.
     fn over(&mut self, running: Running, exit: Exit) {
+        self.over_but(running, exit, |_| {});
+    }
+
+    fn over_but(&mut self, running: Running, exit: Exit, but: fn(&mut Ended)) {
         running.attempt.conclude(exit, running.cut, &mut self.reports);
         // The end is what it says last.
         match self.reports.pop() {
-            Some(Report::Ended(ended)) => self.tell(ended),
+            Some(Report::Ended(mut ended)) => {
+                but(&mut ended);
+                self.tell(ended);
+            }
             other => self.reports.extend(other),
         }
     }
@@ -592,6 +602,16 @@ impl Listener<Owner> for Desk {
     fn ready(&mut self, token: u32) {
         self.ready.push(token);
     }
+}
+
+/// Nobody knows whether the attempt still works, so no other one may begin beside it.
+fn container_may_live(ended: &mut Ended) {
+    let Err(failure) = &mut ended.result else { return };
+    if failure.class != FailureClass::Cancelled {
+        failure.class = FailureClass::Lost;
+    }
+    failure.lasting = true;
+    failure.message = format!("its container could not be removed and may still be at work\n{}", failure.message);
 }
 
 /// How long from now until that moment of the wall clock.

@@ -51,6 +51,7 @@ impl RunDir {
     /// Makes the folders and removes what attempts of an engine that died have left.
     pub(crate) fn open(run_dir: &Path, secrets: &Arc<Secrets>) -> std::io::Result<Self> {
         let tmp = run_dir.join("tmp");
+        // Whoever goes on with a run has asked before whether a container is left.
         container::remove_left(run_dir);
         match make(&tmp) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => empty(&tmp)?,

@@ -306,10 +306,23 @@ pub(super) fn shape_of(options: &raddle_engine::snapshot::RunOptions) -> Result<
     .understood()
 }
 
+/// What an engine before has left in containers works on beside whatever is begun now.
+fn refuse_beside_containers(home: &Home, id: RunId) -> Result<(), Problem> {
+    let folder = home.run_folder(&id);
+    if raddle_executors::warden::tidy_if_dead(&folder) {
+        return Ok(());
+    }
+    let problem = format!("a container of the engine before may still be alive in run {id}, and cannot be removed");
+    Err(Problem::new(Exit::Owned, problem)
+        .hint("see that its runtime (docker, podman) answers, and try again")
+        .hint(format!("if it is certainly gone, remove the file {}", folder.join("containers").display())))
+}
+
 /// Becomes the owner and drives the run on.
 fn take_over(launch: Launch, id: RunId, word: Word, leash: Leash) -> Result<Exit, Problem> {
     let (journal, records) = own(&launch.home, id)?;
     refuse_changed(&id, &records, &launch.workflow.hash)?;
+    refuse_beside_containers(&launch.home, id)?;
     launch.drive(id, journal, Point::Records(records, word), leash)
 }
 
@@ -317,6 +330,7 @@ fn take_over(launch: Launch, id: RunId, word: Word, leash: Leash) -> Result<Exit
 fn adopt(launch: Launch, id: RunId, before: &str, leash: Leash) -> Result<Exit, Problem> {
     let (journal, records) = own(&launch.home, id)?;
     refuse_changed(&id, &records, before)?;
+    refuse_beside_containers(&launch.home, id)?;
     launch.drive(id, journal, Point::Changed(records), leash)
 }
 
