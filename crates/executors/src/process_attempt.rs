@@ -10,7 +10,7 @@ use raddle_engine::FailureClass;
 use raddle_engine::attempt::{
     AgentWork, AttemptKey, AttemptSpec, Ended, Failure, Isolation, Network, ProcessWork, RawOutput, Report, Resources,
 };
-use raddle_engine::secrets::Redactor;
+use raddle_engine::secrets::{Redactor, Secrets};
 
 use crate::agent::{self, Adapter, AgentCommand, AgentStream, Slot};
 use crate::confine::{self, Needs, Prepared, packages_of};
@@ -111,7 +111,12 @@ impl ProcessAttempt {
             return Err(Failure::new(FailureClass::Permission, AGENT_OFFLINE));
         }
         let mut command = adapter.command(work)?;
-        adapter.give_servers(&mut command, &agent::granted(work.tools.as_deref(), means.mcp), &spec.cwd)?;
+        adapter.give_servers(
+            &mut command,
+            &agent::granted(work.tools.as_deref(), means.mcp),
+            &spec.cwd,
+            run_dir.secrets(),
+        )?;
         let AgentCommand { mut argv, stdin, mut env, private_env, pass_env, files } = command;
         env.extend(private_env.filled(run_dir.secrets())?);
         argv.extend(adapter.permission_flags(spec.demands.confinement.as_deref()));
@@ -258,10 +263,7 @@ impl ProcessAttempt {
         }
         let seal = self.held.prepared.as_ref().map(|prepared| &prepared.seal);
         let argv = inside.as_deref().unwrap_or(argv);
-        if let Some(name) = argv.iter().find_map(|argument| self.run_dir.secrets().found_in(argument)) {
-            let why = format!("the secret {name} would be an argument of a command, which everybody here can read");
-            return Err(Failure::new(FailureClass::Permission, why));
-        }
+        refuse_open_secrets(argv, self.run_dir.secrets())?;
         let launch = Launch { argv, environment: means.block, cwd: &spec.cwd, input, seal };
         // The path is this attempt's alone, so whoever has it in its environment descends from it.
         let marker = format!("RADDLE_OUTPUT={output}");
@@ -472,6 +474,20 @@ impl Held {
         self.group = Some(group);
         Ok(())
     }
+}
+
+/// Arguments of a process can be read by everybody on the machine, so no secret's value may be in one.
+pub(crate) fn refuse_open_secrets(
+    argv: impl IntoIterator<Item = impl AsRef<str>>,
+    secrets: &Secrets,
+) -> Result<(), Failure> {
+    for argument in argv {
+        if let Some(name) = secrets.found_in(argument.as_ref()) {
+            let why = format!("the secret {name} would be an argument of a command, which everybody here can read");
+            return Err(Failure::new(FailureClass::Permission, why));
+        }
+    }
+    Ok(())
 }
 
 /// Prepares a confinement with a folder of the process's own.

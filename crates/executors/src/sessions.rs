@@ -23,6 +23,7 @@ use crate::environment::{Block, Environment};
 use crate::lines::{Lines, MAX_LINE_BYTES};
 use crate::local::Owner;
 use crate::process::{ChildId, Excerpt, Exit, Input, Launch, Stream, Supervisor};
+use crate::process_attempt::refuse_open_secrets;
 use crate::rundir::RunDir;
 use crate::servers::{Reach, ServerSettings};
 use crate::verdict::{self, Cut, SHOWN_LINES};
@@ -112,7 +113,8 @@ impl Sessions {
         if granted.values().any(|server| matches!(server.reach, Reach::Command(_))) {
             return false;
         }
-        if adapter.give_servers(&mut command, &granted, &spec.cwd).is_err() || !keep_files(&mut command, dir) {
+        let given = adapter.give_servers(&mut command, &granted, &spec.cwd, dir.secrets());
+        if given.is_err() || !keep_files(&mut command, dir) {
             return false;
         }
         let prompt = String::from_utf8_lossy(&command.stdin).into_owned();
@@ -346,6 +348,7 @@ impl Sessions {
             grant.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         more.push((turn::MARK, &marker));
         environment.fill(&more, block).map_err(|e| failed(&e))?;
+        refuse_open_secrets(&grant.argv, first.secrets())?;
         let launch = Launch {
             argv: &grant.argv,
             environment: block,

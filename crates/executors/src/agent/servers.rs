@@ -6,10 +6,12 @@ use std::path::Path;
 
 use raddle_engine::FailureClass;
 use raddle_engine::attempt::Failure;
+use raddle_engine::secrets::Secrets;
 use serde_json::{Map, Value, json};
 
 use super::adapter::{Adapter, Family};
 use super::{AgentCommand, AttachedFile, Slot};
+use crate::process_attempt::refuse_open_secrets;
 use crate::servers::{Reach, ServerSettings};
 
 /// How tools of servers begin in the notation of agent CLIs.
@@ -39,9 +41,17 @@ impl Adapter {
         command: &mut AgentCommand,
         granted: &BTreeMap<&str, &ServerSettings>,
         cwd: &Path,
+        secrets: &Secrets,
     ) -> Result<(), Failure> {
         if granted.is_empty() {
             return Ok(());
+        }
+        for (name, settings) in granted {
+            let Reach::Command(server) = &settings.reach else { continue };
+            let folder = server.cwd.to_string_lossy();
+            // The CLI makes arguments of these.
+            refuse_open_secrets(server.argv.iter().map(String::as_str).chain([&*folder]), secrets)
+                .map_err(|failure| Failure::new(failure.class, format!("MCP server {name:?}: {}", failure.message)))?;
         }
         if self.family() != Family::Claude {
             let told = format!("agent CLI {} cannot be given MCP servers of a task's own; use `claude`", self.name());
@@ -87,10 +97,14 @@ mod tests {
     fn server(program: &str) -> ServerSettings {
         ServerSettings::from(Reach::Command(ServerCommand {
             argv: vec![program.into(), "-x".into()],
-            env: vec![("KEY".into(), "s3cret".into())],
+            env: vec![("KEY".into(), "s3cret-value".into())],
             cwd: "/w".into(),
             confinement: None,
         }))
+    }
+
+    fn secrets(value: &str) -> Secrets {
+        Secrets::new([("KEY".to_owned(), value.to_owned())].into())
     }
 
     #[test]
@@ -104,14 +118,32 @@ mod tests {
 
         let adapters = Adapters::new(&Default::default()).unwrap();
         let mut command = AgentCommand { argv: vec!["claude".into()], ..AgentCommand::default() };
-        adapters.get("claude").unwrap().give_servers(&mut command, &given, Path::new("/w")).unwrap();
+        adapters
+            .get("claude")
+            .unwrap()
+            .give_servers(&mut command, &given, Path::new("/w"), &secrets("s3cret-value"))
+            .unwrap();
         assert_eq!(command.argv, ["claude", "--mcp-config", "", "--strict-mcp-config"]);
         let [file] = &command.files[..] else { panic!("one file") };
         assert_eq!(file.place, Slot::Argument(2));
         let text: Value = serde_json::from_slice(&file.bytes).unwrap();
-        assert_eq!(text["mcpServers"]["a"], json!({"command": "a", "args": ["-x"], "env": {"KEY": "s3cret"}}));
+        assert_eq!(text["mcpServers"]["a"], json!({"command": "a", "args": ["-x"], "env": {"KEY": "s3cret-value"}}));
         assert_eq!(text["mcpServers"].as_object().unwrap().len(), 2);
-        let codex = adapters.get("codex").unwrap().give_servers(&mut command, &given, Path::new("/w"));
+        let codex =
+            adapters.get("codex").unwrap().give_servers(&mut command, &given, Path::new("/w"), &Secrets::default());
         assert_eq!(codex.unwrap_err().class, FailureClass::Permission);
+    }
+
+    #[test]
+    fn a_server_with_a_secret_among_its_arguments_is_not_given() {
+        let all: BTreeMap<String, ServerSettings> = [("a".to_owned(), server("--key=s3cret-value"))].into();
+        let given = granted(Some(&["mcp__a".to_owned()]), &all);
+        let adapters = Adapters::new(&Default::default()).unwrap();
+        let mut command = AgentCommand { argv: vec!["claude".into()], ..AgentCommand::default() };
+        let claude = adapters.get("claude").unwrap();
+        let failure = claude.give_servers(&mut command, &given, Path::new("/w"), &secrets("s3cret-value")).unwrap_err();
+        assert_eq!(failure.class, FailureClass::Permission);
+        assert!(failure.message.contains("the secret KEY would be an argument"), "{}", failure.message);
+        assert!(!failure.message.contains("s3cret-value") && command.files.is_empty());
     }
 }

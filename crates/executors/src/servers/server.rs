@@ -17,7 +17,7 @@ use crate::http::{Carrier, Heard, PostOffice, Trouble, What};
 use crate::local::Owner;
 use crate::mcp::{Client, Config, Event, Protocol, Tool, Unanswered};
 use crate::process::{ChildId, Excerpt, Exit, Input, Launch, Stream, Supervisor};
-use crate::process_attempt::confine_to;
+use crate::process_attempt::{confine_to, refuse_open_secrets};
 use crate::rundir::OWN_TMP;
 use crate::verdict;
 
@@ -344,6 +344,7 @@ impl Server {
             |class, what: &dyn std::fmt::Display| Failure::new(class, format!("MCP server {:?}: {what}", self.name));
         let all = command.env.iter().chain(&self.run).chain(std::iter::once(&self.mark));
         let mut more: Vec<(&str, &str)> = all.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        refuse_open_secrets(&command.argv, &self.secrets).map_err(|failure| failed(failure.class, &failure.message))?;
         let (tmp, prepared);
         let mut seal = None;
         if let Some(confinement) = &command.confinement {
