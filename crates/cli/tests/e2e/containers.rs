@@ -377,3 +377,32 @@ fn shared_memory(place: &Place) -> Vec<PathBuf> {
     let entries = fs::read_dir("/dev/shm").into_iter().flatten().flatten().map(|entry| entry.path());
     entries.filter(|path| ids.iter().any(|id| path.to_string_lossy().contains(id.as_str().unwrap_or("?")))).collect()
 }
+
+#[test]
+fn nothing_begins_beside_a_container_that_may_be_alive() {
+    let mut place = Place::new();
+    // An engine of which nobody knows what became of the container: the client dies, and removing fails.
+    let at = place.root().display().to_string();
+    let text = format!(
+        "#!/bin/sh\ncase $1 in\nrun) echo begun >> {at}/begun; kill -9 $$ ;;\nrm) test -e {at}/answers ;;\nesac\n"
+    );
+    let program = PathBuf::from(place.program("engine/docker", &text));
+    place.look_in(program.parent().expect("a folder"));
+    place.file("raddle.toml", format!("[executors.container]\nruntime = \"docker\"\nimage = {IMAGE:?}\n"));
+    place.file(
+        "wf.yaml",
+        "tasks: [{ id: a, isolation: container, run: work, retry: { max: 3, initial: 1ms, on: [signal, lost] } }]\n",
+    );
+    let begun = || fs::read_to_string(format!("{at}/begun")).unwrap_or_default();
+    let document = place.raddle(&["run", "wf.yaml", "--json"]).exits(1).json();
+    let error = &document["tasks"]["a"]["error"];
+    assert_eq!(error["class"], "lost", "{document}");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("may still be at work")), "{document}");
+    assert_eq!(begun(), "begun\n");
+    let told = place.raddle(&["retry", "last", "a"]).exits(7).err;
+    assert!(told.contains("may still be alive"), "{told}");
+    assert_eq!(begun(), "begun\n");
+    fs::write(format!("{at}/answers"), "").expect("a file can be written");
+    let document = place.raddle(&["retry", "last", "a", "--json"]).exits(1).json();
+    assert_eq!(document["tasks"]["a"]["error"]["class"], "signal", "{document}");
+}

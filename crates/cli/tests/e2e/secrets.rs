@@ -260,6 +260,20 @@ fn what_could_leak_or_is_not_there_is_refused_before_the_run() {
     refused("tasks: [{ id: a, tool: 's:t' }]", &[], 2, "s:t");
 }
 
+#[test]
+fn a_server_is_not_started_with_a_value_among_its_arguments() {
+    let place = place();
+    let mcp = format!(
+        r#"{{"mcpServers": {{"s": {{"command": "python3", "args": ["server.py", "--key={KEY}"], "env": {{"SERVER_KEY": "${{secret:KEY}}"}}}}}}}}"#
+    );
+    place.file(".mcp.json", mcp);
+    place.file("wf.yaml", "tasks: [{ id: a, retry: { max: 0 }, tool: 's:echo', arguments: {} }]\n");
+    let document = place.raddle(&["run", "wf.yaml", "--json"]).exits(1).json();
+    let error = &document["tasks"]["a"]["error"];
+    assert_eq!(error["class"], "permission", "{document}");
+    assert!(error["message"].to_string().contains("the secret KEY would be an argument"), "{document}");
+}
+
 /// An MCP server and a provider that repeat whatever they are told about who asks.
 const GOSSIP: &str = r#"
 import http.server, json, sys
