@@ -10,7 +10,7 @@ use raddle_engine::FailureClass;
 use raddle_engine::attempt::{
     AgentWork, AttemptKey, AttemptSpec, Ended, Failure, Isolation, Network, ProcessWork, RawOutput, Report, Resources,
 };
-use raddle_engine::secrets::{Redactor, Secrets};
+use raddle_engine::secrets::Redactor;
 
 use crate::agent::{self, Adapter, AgentCommand, AgentStream, Slot};
 use crate::confine::{self, Needs, Prepared, packages_of};
@@ -19,6 +19,7 @@ use crate::environment::{Block, Environment};
 use crate::groups::{Group, Groups};
 use crate::local::Owner;
 use crate::process::{Capture, ChildId, Excerpt, Exit, Input, Launch, Log, Stream, Supervisor, last_line};
+use crate::provisions::refuse_open_secrets;
 use crate::rundir::{OWN_TMP, RunDir};
 use crate::servers::ServerSettings;
 use crate::verdict::{self, Cut, Limits, SHOWN_LINES};
@@ -474,20 +475,6 @@ impl Held {
         self.group = Some(group);
         Ok(())
     }
-}
-
-/// Arguments of a process can be read by everybody on the machine, so no secret's value may be in one.
-pub(crate) fn refuse_open_secrets(
-    argv: impl IntoIterator<Item = impl AsRef<str>>,
-    secrets: &Secrets,
-) -> Result<(), Failure> {
-    for argument in argv {
-        if let Some(name) = secrets.found_in(argument.as_ref()) {
-            let why = format!("the secret {name} would be an argument of a command, which everybody here can read");
-            return Err(Failure::new(FailureClass::Permission, why));
-        }
-    }
-    Ok(())
 }
 
 /// Prepares a confinement with a folder of the process's own.

@@ -3,6 +3,7 @@
 
 use raddle_engine::FailureClass;
 use raddle_engine::attempt::{AttemptSpec, Demands, Failure, Isolation, Resources, Work};
+use raddle_engine::secrets::Secrets;
 
 use crate::container::{self, ContainerConfig};
 use crate::servers::Servers;
@@ -58,4 +59,18 @@ pub(crate) fn refuse_unmet(spec: &AttemptSpec, servers: &Servers) -> Result<(), 
             .map_err(|why| Failure::new(FailureClass::Permission, why)),
         _ => Ok(()),
     }
+}
+
+/// Arguments of a process can be read by everybody on the machine, so no secret's value may be in one.
+pub(crate) fn refuse_open_secrets(
+    argv: impl IntoIterator<Item = impl AsRef<str>>,
+    secrets: &Secrets,
+) -> Result<(), Failure> {
+    for argument in argv {
+        if let Some(name) = secrets.found_in(argument.as_ref()) {
+            let why = format!("the secret {name} would be an argument of a command, which everybody here can read");
+            return Err(Failure::new(FailureClass::Permission, why));
+        }
+    }
+    Ok(())
 }

@@ -23,7 +23,7 @@ use crate::environment::{Block, Environment};
 use crate::lines::{Lines, MAX_LINE_BYTES};
 use crate::local::Owner;
 use crate::process::{ChildId, Excerpt, Exit, Input, Launch, Stream, Supervisor};
-use crate::process_attempt::refuse_open_secrets;
+use crate::provisions::refuse_open_secrets;
 use crate::rundir::RunDir;
 use crate::servers::{Reach, ServerSettings};
 use crate::verdict::{self, Cut, SHOWN_LINES};

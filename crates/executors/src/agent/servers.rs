@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::adapter::{Adapter, Family};
 use super::{AgentCommand, AttachedFile, Slot};
-use crate::process_attempt::refuse_open_secrets;
+use crate::provisions::refuse_open_secrets;
 use crate::servers::{Reach, ServerSettings};
 
 /// How tools of servers begin in the notation of agent CLIs.

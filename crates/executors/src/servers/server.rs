@@ -17,7 +17,8 @@ use crate::http::{Carrier, Heard, PostOffice, Trouble, What};
 use crate::local::Owner;
 use crate::mcp::{Client, Config, Event, Protocol, Tool, Unanswered};
 use crate::process::{ChildId, Excerpt, Exit, Input, Launch, Stream, Supervisor};
-use crate::process_attempt::{confine_to, refuse_open_secrets};
+use crate::process_attempt::confine_to;
+use crate::provisions::refuse_open_secrets;
 use crate::rundir::OWN_TMP;
 use crate::verdict;
 
