@@ -278,12 +278,12 @@ impl Run {
         }
     }
 
-    /// Makes true what failed scopes ask for, until nothing changes.
     /// Whether a scope has to be looked at.
     pub(super) fn is_disturbed(&self) -> bool {
         !self.saga.disturbed.is_empty()
     }
 
+    /// Makes true what failed scopes ask for, until nothing changes.
     pub(super) fn keep_sagas(&mut self) {
         while let Some(scope) = self.saga.disturbed.pop() {
             if !self.cancelled && self.is_broken(scope) {
@@ -323,9 +323,19 @@ impl Run {
                 self.block_behind(task);
             }
         }
+        self.line_up_the_last(scope);
+    }
+
+    /// Nobody is undone while anything of the scope is alive, and then whoever completed last. Looks at each member a
+    /// fixed number of times: a scope may be a whole workflow.
+    fn line_up_the_last(&mut self, scope: u32) {
+        let is_alive = |phase| matches!(phase, Phase::Running | Phase::Undoing | Phase::UndoRetrying);
+        let alive = self.graph.members(scope).any(|t| is_alive(self.phase(t)));
+        let order = |run: &Run, task: TaskIx| run.saga.marks[task.index()].order;
         let waiting: Vec<TaskIx> = self.graph.members(scope).filter(|t| self.phase(*t) == Phase::ToUndo).collect();
+        let last = waiting.iter().map(|t| order(self, *t)).max();
         for task in waiting {
-            match self.is_next_to_undo(task) {
+            match !alive && Some(order(self, task)) == last {
                 true => self.line_up(task),
                 false => {
                     self.ready[usize::from(self.graph.pool(task).0)].remove(self.graph.rank(task));
