@@ -25,14 +25,16 @@ pub enum Compensation {
 }
 
 impl Workflow {
-    /// The scope of each task in order, from 1; 0 is none.
+    /// The scope of each task in order, from 1; 0 is none. They are numbered as they first appear: a changed workflow has
+    /// its new tasks at the end, so a saga keeps its number.
     pub fn scopes(&self) -> impl Iterator<Item = u32> + '_ {
-        let mut names: Vec<&str> = self.tasks.iter().filter_map(|task| task.saga.as_deref()).collect();
-        names.sort_unstable();
-        names.dedup();
+        let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
         self.tasks.iter().map(move |task| match (self.on_failure, &task.saga) {
             (OnFailure::Compensate, _) => 1,
-            (OnFailure::Continue, Some(saga)) => names.binary_search(&saga.as_str()).map_or(0, |at| at as u32 + 1),
+            (OnFailure::Continue, Some(saga)) => {
+                let next = numbers.len() as u32 + 1;
+                *numbers.entry(saga).or_insert(next)
+            }
             (OnFailure::Continue, None) => 0,
         })
     }
