@@ -255,8 +255,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
 
     /// Claims of a new owner: attempts that nobody holds any more are lost.
     pub fn take_over(&mut self) {
-        let epoch = self.journal.epoch();
-        self.push(Fact::Resumed { epoch });
+        self.come_back();
         self.settle_lost();
     }
 
@@ -268,6 +267,12 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             let message = "the engine that ran it ended before it did; nobody knows how far it came";
             self.input(Input::Lost { task, attempt }, |event| plain_fact(event, message)).expect("it is live");
         }
+    }
+
+    /// Somebody has the run again after a time in which nobody drove it, which counts for nothing.
+    pub fn come_back(&mut self) {
+        let epoch = self.journal.epoch();
+        self.push(Fact::Resumed { epoch });
     }
 
     /// A person's word on a task. With a list's task its failed items are tried again, with an item its list's task.
@@ -483,7 +488,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
     }
 
     fn failed(&mut self, task: TaskIx, attempt: Attempt, failure: Failure, usage: Option<Box<Usage>>) {
-        let Failure { class, message, lasting } = failure;
+        let Failure { class, lasting, .. } = failure;
         if self.stopping.is_some() && !self.run.is_cancelled() && class == FailureClass::Cancelled {
             // We ended it to leave; how far it came nobody knows, so it stays live in the journal and the next owner
             // treats it as lost, by the task's own word on doubt. What it is known to have used is not forgotten.
@@ -496,11 +501,11 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         let is_told = self.denied.remove(&AttemptKey { task, attempt });
         if class == raddle_kernel::FailureClass::Permission && !is_told {
             let resource = format!("attempt {}", attempt.0).into();
-            self.push(Fact::Denied { task, action: "start".into(), resource, rule: message.as_str().into() });
+            self.push(Fact::Denied { task, action: "start".into(), resource, rule: failure.message.as_str().into() });
         }
         let policy = *self.run.graph().retry(task);
         let allowed = policy.max > 0 || policy.rounds > 1;
-        let message = self.replace_failed(task, class, message);
+        let message = self.replace_failed(task, &failure);
         let noise = self.clock.noise();
         let fact = |event: Event| match event {
             Event::AttemptFailed { task, attempt, class, retry_at } => Fact::AttemptFailed {
@@ -610,7 +615,11 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         let touched: Vec<TaskIx> = self.run.drain_touched().collect();
         for task in touched {
             match self.run.owed(task) {
-                Some(Command::Run { attempt, .. }) if self.held[task.index()] == 0 => self.start(task, attempt, now),
+                // What was decided before a pause is not begun by an engine that is leaving; the next one knows no more
+                // of it than of what it finds alive.
+                Some(Command::Run { attempt, .. }) if self.held[task.index()] == 0 && self.stopping.is_none() => {
+                    self.start(task, attempt, now);
+                }
                 Some(Command::Stop { attempt, .. }) if self.held[task.index()] == attempt.0 => {
                     self.dispatcher.stop(AttemptKey { task, attempt }, StopCause::Cancelled, GRACE);
                 }

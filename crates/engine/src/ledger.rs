@@ -102,6 +102,7 @@ pub struct Ledger {
     spent: Amount,
     /// How long engines have driven the run, up to the last record.
     driven_ms: u64,
+    /// The last record; none before the first and while nobody drives the run.
     last_at: Option<Time>,
 }
 
@@ -203,11 +204,16 @@ impl Ledger {
     }
 
     fn pass_time(&mut self, record: &Record) {
-        let begins = matches!(record.fact, Fact::Started(_) | Fact::Resumed { .. });
-        if let Some(last) = self.last_at.filter(|_| !begins) {
-            self.driven_ms = self.driven_ms.saturating_add(record.at.0.saturating_sub(last.0));
+        match (&record.fact, self.last_at) {
+            (Fact::Started(_) | Fact::Resumed { .. }, _) => self.last_at = Some(record.at),
+            // Nobody drives it from here to the next of the two, whatever people say of it meanwhile.
+            (Fact::Salvaged { .. }, _) => self.last_at = None,
+            (_, None) => {}
+            (_, Some(last)) => {
+                self.driven_ms = self.driven_ms.saturating_add(record.at.0.saturating_sub(last.0));
+                self.last_at = Some(record.at);
+            }
         }
-        self.last_at = Some(record.at);
     }
 
     /// Puts what was used in place of what was held.

@@ -214,6 +214,29 @@ fn who_leaves_while_the_disk_is_away_leaves_a_run_that_can_be_resumed() {
 }
 
 #[test]
+fn who_leaves_when_the_disk_comes_back_begins_nothing_more() {
+    let told = Told::of(
+        "tasks:
+  - {id: a, run: x}
+  - {id: b, run: x, on_doubt: rerun}
+  - {id: c, run: x, on_doubt: rerun, depends_on: [a]}",
+    );
+    let mut dispatcher = Scripted::new(&told.clock, |spec| match &*spec.task_id {
+        "b" => Part::Hangs(50),
+        _ => Part::Ends(300, Ok(RawOutput::Text("done".into()))),
+    });
+    // That `a` has ended and `c` may begin cannot be recorded until after the word to stop.
+    dispatcher.stop_after(1_000, StopKind::Interrupt);
+    let (witness, ended) = drive(&told, Fault { append: 2, times: 4, ..Fault::default() }, &mut dispatcher);
+    assert_eq!(ended.unwrap(), Ending::Stopped(StopKind::Interrupt));
+    assert_eq!(witness.news.last(), Some(&"recovered"));
+    assert!(told.facts().contains(&"c starts 1".to_owned()), "{:?}", told.facts());
+    assert!(dispatcher.started.iter().all(|spec| &*spec.task_id != "c"), "it was begun by an engine that is leaving");
+    let (ending, started) = told.run(|_, _| Part::text("done"));
+    assert_eq!((ending, started.len()), (Ending::Finished(Outcome::Succeeded), 2));
+}
+
+#[test]
 fn a_timeout_holds_while_the_disk_is_away() {
     let told = Told::of("tasks: [{id: a, run: x}, {id: b, run: x, timeout: 2}]");
     let mut dispatcher = Scripted::new(&told.clock, |spec| match &*spec.task_id {

@@ -160,14 +160,19 @@ impl Launch {
         request: &PatchRequest,
     ) -> Result<Result<(), Vec<String>>, Problem> {
         refuse_changed(id, &records, &self.workflow.hash)?;
-        let ledger = store::view_of(id, records.clone())?.ledger;
+        let before = store::view_of(id, records.clone())?;
+        let is_salvaged = before.salvaged.is_some();
         let mut program = self.program(id).changed_by(Box::new(redefine::Redefiner::beside(&self)));
         let (mut nobody, mut clock) = (super::stop::Nobody, SystemClock::default());
-        let admission = self.admission().with_budget(ledger);
+        let admission = self.admission().with_budget(before.ledger);
         let wrong = |e| engine_problem(id.as_str(), &e);
         let finished = {
             let mut engine = Engine::new(&mut program, &mut nobody, &mut journal, &mut clock, admission);
             engine.load(records).map_err(wrong)?;
+            // Whoever drives a salvaged run next has to be told that it is one.
+            if !is_salvaged {
+                engine.come_back();
+            }
             if let Err(lines) = engine.patch(request) {
                 return Ok(Err(lines));
             }

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use raddle_kernel::{FailureClass, Graph, Input, Refusal, TaskIx, TaskState, Time};
+use raddle_kernel::{Graph, Input, Refusal, Run, TaskIx, TaskState, Time};
 use raddle_model::patch::{Change, Expansion};
 
 use super::{Engine, EngineError, plain_fact};
-use crate::attempt::Reply;
+use crate::attempt::{Failure, Reply};
 use crate::fact::{Fact, Patched, Record};
 use crate::patch::{self, PatchRequest};
 use crate::ports::{Clock, Dispatcher, Journal};
@@ -82,9 +82,9 @@ impl<P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'_, P, D, J, C> {
         if self.stopping.is_some() || self.run.finished().is_some() {
             return;
         }
-        let turn = |run: &raddle_kernel::Run, task: &TaskIx| {
-            run.attempts(*task) == 0 && matches!(run.state(*task), TaskState::Ready)
-        };
+        let turn = |run: &Run, task: &TaskIx| run.attempts(*task) == 0 && matches!(run.state(*task), TaskState::Ready);
+        // What is not needed has no condition and no list.
+        self.skip_unneeded();
         while let Some(at) = self.gated.iter().position(|task| turn(&self.run, task)) {
             let task = self.gated.swap_remove(at);
             let epoch = self.journal.epoch();
@@ -97,6 +97,7 @@ impl<P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'_, P, D, J, C> {
                 Gate::Omit(reason) => {
                     let fact = |event| plain_fact(event, &reason);
                     self.input(Input::Omit { task }, fact).expect("a ready task can be omitted");
+                    self.skip_unneeded();
                 }
                 Gate::Expand(items) => self.expand(task, items),
             }
@@ -113,8 +114,12 @@ impl<P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'_, P, D, J, C> {
     }
 
     /// Puts the replacement in the place of a task that is about to fail for good; what it says in the end.
-    pub(super) fn replace_failed(&mut self, task: TaskIx, class: FailureClass, message: String) -> String {
-        if !self.program.is_replaceable(task) || !self.run.gives_up(task, class) {
+    pub(super) fn replace_failed(&mut self, task: TaskIx, failure: &Failure) -> String {
+        let Failure { class, message, lasting } = failure;
+        let (class, message) = (*class, message.clone());
+        // One that would only be repeated is the last, however many retries are left.
+        let lasts = *lasting && class.retryable() && !self.run.is_cancelled();
+        if !self.program.is_replaceable(task) || !(lasts || self.run.gives_up(task, class)) {
             return message;
         }
         let id = self.program.id(task);
@@ -125,15 +130,21 @@ impl<P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'_, P, D, J, C> {
         }
     }
 
-    /// A list's task without its failed items would only count them again.
+    /// A list's task without its failed items would only count them again. Where they are members of a failed saga, the
+    /// first of them begins all of it anew, the list too.
     pub(super) fn retry_with_items(&mut self, task: TaskIx) -> Result<(), Refusal> {
-        let failed = |task: &TaskIx| matches!(self.run.state(*task), TaskState::Failed { .. } | TaskState::Cancelled);
-        let items: Vec<TaskIx> = self.program.items(task).into_iter().filter(failed).collect();
+        let failed = |run: &Run, task| matches!(run.state(task), TaskState::Failed { .. } | TaskState::Cancelled);
         let list = (0..self.run.graph().len() as u32).map(TaskIx).find(|t| self.program.items(*t).contains(&task));
-        for item in items {
-            self.input(Input::Retry { task: item }, |_| Fact::TaskRetried { task: item })?;
+        let mut any = false;
+        for item in self.program.items(task) {
+            if failed(&self.run, item) {
+                self.input(Input::Retry { task: item }, |_| Fact::TaskRetried { task: item })?;
+                any = true;
+            }
         }
-        self.input(Input::Retry { task }, |_| Fact::TaskRetried { task })?;
+        if !any || !matches!(self.run.state(task), TaskState::Pending | TaskState::Ready) {
+            self.input(Input::Retry { task }, |_| Fact::TaskRetried { task })?;
+        }
         if let Some(list) = list.filter(|list| matches!(self.run.state(*list), TaskState::Failed { .. })) {
             self.input(Input::Retry { task: list }, |_| Fact::TaskRetried { task: list })?;
         }

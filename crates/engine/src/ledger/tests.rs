@@ -200,6 +200,10 @@ fn only_time_in_which_an_engine_drives_the_run_counts() {
     assert_eq!(ledger.driven_ms(Time(900_000)), 400);
     assert_eq!(ledger.verdict(COUNT, Time(900_599)), Verdict::Fits);
     assert_eq!(ledger.verdict(COUNT, Time(900_600)), Verdict::Never(Bound::Wall), "also for what costs nothing");
+    let mut damaged = ledger.clone();
+    tell(&mut damaged, 990_000, Fact::Salvaged { reason: "torn".into() });
+    tell(&mut damaged, 995_000, Fact::TaskRetried { task: COUNT });
+    assert_eq!(damaged.driven_ms(Time(999_000)), 400, "nobody drove it until somebody takes it over");
     tell(&mut ledger, 900_700, Fact::Finished { outcome: Outcome::BudgetExhausted });
     assert!(ledger.objection(COUNT, Time(900_700)).is_some_and(|why| why.contains("driven for 1 s")));
 }

@@ -23,7 +23,7 @@ pub(super) struct Course {
     pub(super) redefine: Option<Box<dyn Redefine>>,
     /// The item of the task that is being prepared.
     pub(super) item: Option<Value>,
-    /// Lists by their task; what they are made of is settled and cannot change.
+    /// Lists by their task; what they are made of is settled, and how changes with the definition alone.
     lists: HashMap<TaskIx, Arc<Vec<Value>>>,
     /// Why gates could not be acted upon.
     refused: HashMap<TaskIx, String>,
@@ -198,6 +198,9 @@ impl TaskProgram {
             self.fallbacks = super::fallbacks::pairs(&workflow);
             self.workflow = workflow;
         }
+        // Who has not started is asked again, by what is written now.
+        self.course.lists.clear();
+        self.course.refused.clear();
         self.schemas.clear();
     }
 }
