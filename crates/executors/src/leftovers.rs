@@ -53,6 +53,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tidying_makes_nothing_where_no_run_is() {
+        let home = tempfile::tempdir().unwrap();
+        let run = home.path().join("run");
+        assert!(crate::warden::tidy_if_dead(&run) && !run.exists());
+    }
+
+    #[test]
     fn who_carries_the_mark_is_ended_and_nobody_else() {
         let start = |value: &str| Command::new("sleep").arg("60").env("LEFTOVER_TEST", value).spawn().unwrap();
         let (mut marked, mut other) = (start("this"), start("this-not"));

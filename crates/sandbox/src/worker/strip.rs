@@ -209,6 +209,12 @@ mod tests {
                 let _ = syntax_fault(&format!("{}1{}", open.repeat(deep), close.repeat(deep)));
             }
         }
+        // Nothing is closed, so each letter is a level.
+        for open in
+            ["(", "[", "{", "!", "~", "<", "`${", "x?", "if(1)", "(a)=>", "a.b(", "class A{x=", "type T=", "async()=>"]
+        {
+            let _ = syntax_fault(&open.repeat(MAX_JUDGED / open.len()));
+        }
         assert_eq!(syntax_fault(&format!("return {}1{}", "(".repeat(5_000), ")".repeat(5_000))), None);
         assert!(syntax_fault("return {").is_some());
     }
