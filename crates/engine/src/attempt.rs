@@ -418,42 +418,20 @@ impl CostIs {
 pub enum ControlRequest {
     /// End the run; `how` tells what the process does then.
     Stop(StopKind),
-    /// Change the definition; answered when the change is durable or refused.
-    Patch(Box<PatchRequest>, Reply),
-}
-
-/// What a request is answered with: nothing more, or why not, line by line.
-pub type Answer = Result<(), Vec<String>>;
-
-/// Answers a request from another process, once. A request that is dropped is answered too: nothing was done about it.
-pub struct Reply(Option<Box<dyn FnOnce(Answer) + Send>>);
-
-impl Reply {
-    /// By that function.
-    pub fn new(answer: impl FnOnce(Answer) + Send + 'static) -> Self {
-        Reply(Some(Box::new(answer)))
-    }
-
-    /// Answers.
-    pub fn answer(mut self, answer: Answer) {
-        if let Some(say) = self.0.take() {
-            say(answer);
-        }
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        if let Some(say) = self.0.take() {
-            say(Err(vec!["the engine of the run ended first".to_owned()]));
-        }
-    }
-}
-
-impl std::fmt::Debug for Reply {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Reply")
-    }
+    /// A person's answer to a task that waits.
+    Answer {
+        /// See [`ControlRequest::Patch`].
+        ticket: u64,
+        /// The answer.
+        answer: Box<crate::gates::Answer>,
+    },
+    /// Change the definition.
+    Patch {
+        /// By which the dispatcher knows who is told what became of it.
+        ticket: u64,
+        /// What.
+        request: Box<PatchRequest>,
+    },
 }
 
 /// How a run is asked to end.

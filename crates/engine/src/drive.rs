@@ -4,11 +4,12 @@
 
 mod change;
 mod fallbacks;
+mod gates;
 mod pause;
 mod undo;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,11 @@ use raddle_model::workflow::Budget;
 
 use crate::admission::Admission;
 use crate::attempt::{
-    AttemptKey, ControlRequest, CostIs, Ended, Failure, RawOutput, Reply, Report, Session, StopCause, StopKind, Usage,
+    AttemptKey, AttemptSpec, ControlRequest, CostIs, Ended, Failure, RawOutput, Report, Session, StopCause, StopKind,
+    Usage,
 };
 use crate::fact::{Chapter, Fact, OutputRef, Record};
+use crate::gates::Gates;
 use crate::ledger::{Ledger, tokens_of};
 use crate::outputs::Outputs;
 use crate::ports::{Clock, Dispatcher, Journal, JournalError};
@@ -125,10 +128,18 @@ pub struct Engine<'a, P, D, J, C> {
     own_reports: Vec<Report>,
     /// Live attempts to which something was refused.
     denied: BTreeSet<AttemptKey>,
-    /// Tasks that the program has not been asked about yet.
-    gated: Vec<TaskIx>,
-    /// Who is told when what is decided is durable.
-    replies: Vec<Reply>,
+    /// Tasks with conditions that the program has not been asked about yet.
+    conditional: Vec<TaskIx>,
+    /// What people were asked in this chapter, and what they said.
+    gates: Gates,
+    /// What tasks behind a gate are about to start, found to be what was approved.
+    prepared: BTreeMap<TaskIx, Result<AttemptSpec, Failure>>,
+    /// What became of requests whose senders have not been told yet.
+    heard: Vec<(u64, Result<(), Vec<String>>)>,
+    /// Waiting for people is no reason to end.
+    stays: bool,
+    /// Who says yes to every gate at once.
+    approves_as: Option<String>,
     stopping: Option<StopKind>,
     next_pressure: Time,
     seq: u64,
@@ -170,8 +181,12 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             batch: Vec::new(),
             own_reports: Vec::new(),
             denied: BTreeSet::new(),
-            gated: program.gated(),
-            replies: Vec::new(),
+            conditional: program.conditional(),
+            gates: Gates::default(),
+            prepared: BTreeMap::new(),
+            heard: Vec::new(),
+            stays: false,
+            approves_as: None,
             stopping: None,
             next_pressure: Time(0),
             seq: journal.last_seq(),
@@ -211,6 +226,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
                 })?;
             }
             self.outputs.apply(&record.fact);
+            self.gates.apply(&record);
         }
         if patched {
             self.come_back_to_the_program()?;
@@ -324,9 +340,10 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         self.ask_program(now);
         self.feel_pressure(now);
         self.skip_unneeded();
-        let more = self.admit(now);
+        let more = self.ask(now) | self.admit(now);
         self.end_if_used_up(now);
         self.commit()?;
+        self.confirm();
         self.reconcile(now);
         self.enforce_deadlines(now);
         if more || !self.own_reports.is_empty() {
@@ -343,7 +360,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         match (self.stopping, self.run.finished(), self.run.outcome()) {
             (_, Some(outcome), _) => Some(Ending::Finished(outcome)),
             (Some(kind), None, _) => Some(Ending::Stopped(kind)),
-            (None, None, Outcome::Waiting) => Some(Ending::Waiting),
+            (None, None, Outcome::Waiting) if !self.waits_for_people() => Some(Ending::Waiting),
             _ => None,
         }
     }
@@ -385,7 +402,8 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             }
             Report::Model { key, model, reason } => self.model_chosen(key, model, reason),
             Report::Control(ControlRequest::Stop(kind)) => self.stop(kind),
-            Report::Control(ControlRequest::Patch(request, reply)) => self.patch_on_request(&request, reply),
+            Report::Control(ControlRequest::Answer { ticket, answer }) => self.hear(ticket, &answer),
+            Report::Control(ControlRequest::Patch { ticket, request }) => self.hear_patch(ticket, &request),
             Report::Ended(ended) => return self.ended(ended),
         }
         Ok(())
@@ -542,6 +560,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         self.seq += 1;
         let record = Record { seq: self.seq, at: self.clock.now(), fact };
         self.admission.ledger_mut().apply(&record);
+        self.gates.apply(&record);
         self.batch.push(record);
     }
 
@@ -554,6 +573,9 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         }
         for _ in 0..STARTS_PER_TURN {
             let Some(task) = self.admission.next(&self.run, now) else { return false };
+            if !self.is_as_approved(task, now) {
+                continue;
+            }
             self.input(Input::Admit { task }, |event| plain_fact(event, "")).expect("a ready task can start");
             self.say_other_model(task);
         }
@@ -607,7 +629,6 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             self.observers.iter_mut().for_each(|o| o.published(&self.batch, &self.run, &self.outputs));
             self.batch.clear();
         }
-        self.replies.drain(..).for_each(|reply| reply.answer(Ok(())));
     }
 
     /// Makes what the dispatcher holds equal to what the run owes, for every task that changed.
@@ -649,6 +670,7 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
         self.held[task.index()] = attempt.0;
         self.held_count += 1;
         let undoing = self.run.undoes(task);
+        let prepared = self.take_prepared(key);
         // Undoing needs no money.
         let left = self.admission.ledger().left_of(task).filter(|_| !undoing);
         let context =
@@ -657,11 +679,10 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
             self.own_reports.push(Report::Ended(Ended { key, epoch, result, usage: None, session: None }));
             return;
         }
-        let prepared = match left {
-            Some(Money::ZERO) => {
-                Err(Failure::new(FailureClass::Budget, "earlier attempts have used up the task's `cost_budget`"))
-            }
-            _ => self.program.prepare(key, &context),
+        let prepared = match (prepared, left) {
+            (_, Some(Money::ZERO)) => Err(nothing_left()),
+            (Some(prepared), _) => prepared,
+            (None, _) => self.program.prepare(key, &context),
         };
         match prepared {
             Ok(spec) => {
@@ -697,6 +718,10 @@ impl<'a, P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'a, P, D, J, C>
 fn key_of(command: Command) -> AttemptKey {
     let (Command::Run { task, attempt } | Command::Stop { task, attempt }) = command;
     AttemptKey { task, attempt }
+}
+
+fn nothing_left() -> Failure {
+    Failure::new(FailureClass::Budget, "earlier attempts have used up the task's `cost_budget`")
 }
 
 /// What a task fails with that cost more than it may, whatever else came of it.
@@ -743,6 +768,13 @@ fn plain_fact(event: Event, message: &str) -> Fact {
             Fact::CompensationFailed { task, attempt, class, message: message.into(), retry_at }
         }
         Event::CompensationAbandoned { task, attempt } => Fact::CompensationAbandoned { task, attempt },
+        Event::GateExpired { task, attempt } => Fact::GateExpired { task, attempt },
+        Event::GateOpened { .. }
+        | Event::GateApproved { .. }
+        | Event::GateRejected { .. }
+        | Event::GateFailed { .. } => {
+            unreachable!("whoever asks or answers brings what is told of it")
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use raddle_kernel::{Attempt, Event, FailureClass, Outcome, TaskIx, Time};
 use raddle_model::workflow::Budget;
 
 use crate::attempt::Usage;
+use crate::gates::Question;
 
 /// A fact with its place in the journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -211,6 +212,59 @@ pub enum Fact {
         /// The attempt.
         attempt: Attempt,
     },
+    /// A person was asked.
+    GateOpened {
+        /// The task.
+        task: TaskIx,
+        /// The attempt that comes next.
+        attempt: Attempt,
+        /// When silence becomes a no.
+        expires_at: Option<Time>,
+        /// What was asked.
+        question: Box<Question>,
+    },
+    /// A person said yes to what was asked last.
+    GateApproved {
+        /// The task.
+        task: TaskIx,
+        /// The attempt that may start, or the gate's own number.
+        attempt: Attempt,
+        /// Who.
+        by: Box<str>,
+        /// Why.
+        comment: Option<Box<str>>,
+        /// The task's output, where the answer is the task.
+        output: Option<OutputRef>,
+    },
+    /// A person said no: to what was asked, or to going on with what failed or is in doubt.
+    GateRejected {
+        /// The task.
+        task: TaskIx,
+        /// The attempt.
+        attempt: Attempt,
+        /// Who.
+        by: Box<str>,
+        /// Why.
+        comment: Option<Box<str>>,
+    },
+    /// Nobody answered in time.
+    GateExpired {
+        /// The task.
+        task: TaskIx,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Nobody could be asked: the work cannot be made.
+    GateFailed {
+        /// The task.
+        task: TaskIx,
+        /// The attempt.
+        attempt: Attempt,
+        /// Why.
+        class: FailureClass,
+        /// In words.
+        message: Box<str>,
+    },
 }
 
 /// What a chapter of a run needs to be read again by anybody, later: the whole definition and its circumstances.
@@ -293,6 +347,15 @@ impl Fact {
             }
             Fact::CompensationAbandoned { task, attempt } => {
                 Event::CompensationAbandoned { task: *task, attempt: *attempt }
+            }
+            Fact::GateOpened { task, attempt, expires_at, .. } => {
+                Event::GateOpened { task: *task, attempt: *attempt, expires_at: *expires_at }
+            }
+            Fact::GateApproved { task, attempt, .. } => Event::GateApproved { task: *task, attempt: *attempt },
+            Fact::GateRejected { task, attempt, .. } => Event::GateRejected { task: *task, attempt: *attempt },
+            Fact::GateExpired { task, attempt } => Event::GateExpired { task: *task, attempt: *attempt },
+            Fact::GateFailed { task, attempt, class, .. } => {
+                Event::GateFailed { task: *task, attempt: *attempt, class: *class }
             }
         })
     }

@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod drive;
 pub mod executor;
 pub mod fact;
+pub mod gates;
 pub mod grants;
 pub mod ledger;
 pub mod outputs;

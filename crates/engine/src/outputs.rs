@@ -8,6 +8,7 @@ use raddle_kernel::TaskIx;
 
 use crate::attempt::Session;
 use crate::fact::{Fact, OutputRef};
+use crate::gates;
 use crate::ports::{Journal, JournalError};
 
 /// See the module. A word per task; `null` outputs take no more.
@@ -34,12 +35,20 @@ impl Outputs {
             self.values.resize(patched.tasks as usize, None);
         }
         match fact {
-            Fact::AttemptSucceeded { task, output, .. } | Fact::TaskAdopted { task, output, .. } => {
+            Fact::AttemptSucceeded { task, output, .. }
+            | Fact::TaskAdopted { task, output, .. }
+            | Fact::GateApproved { task, output: Some(output), .. } => {
                 self.messages.remove(task);
                 let null = matches!(output, OutputRef::Inline(text) if &**text == "null");
                 self.values[task.index()] = (!null).then(|| Box::new(output.clone()));
             }
-            Fact::AttemptFailed { task, message, .. } => {
+            Fact::GateRejected { task, by, comment, .. } => {
+                self.messages.insert(*task, gates::rejection(by, comment.as_deref()).into());
+            }
+            Fact::GateExpired { task, .. } => {
+                self.messages.insert(*task, gates::EXPIRED.into());
+            }
+            Fact::AttemptFailed { task, message, .. } | Fact::GateFailed { task, message, .. } => {
                 self.values[task.index()] = None;
                 self.messages.insert(*task, message.clone());
             }

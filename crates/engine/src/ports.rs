@@ -32,6 +32,9 @@ pub trait Dispatcher {
     /// Returns at once when reports are already waiting.
     fn wait(&mut self, until: Option<Time>, reports: &mut Vec<Report>);
 
+    /// What became of the request that came with the ticket: it is durable by now, or why it was refused, line by line.
+    fn answered(&mut self, ticket: u64, said: Result<(), Vec<String>>);
+
     /// How pressed the machine is; only asked in adaptive runs. `None` where it cannot be known.
     fn pressure(&mut self) -> Option<Pressure> {
         None

@@ -2,11 +2,13 @@
 //! It does not know the loop. The workflow is one program; benchmarks and simulations bring their own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use raddle_kernel::{Graph, Run, TaskIx, Time};
 use raddle_model::money::Money;
 
 use crate::attempt::{AttemptKey, AttemptSpec, Failure, RawOutput, Usage};
+use crate::gates::{Answer, Question};
 use crate::outputs::Outputs;
 use crate::patch::{PatchRequest, Redefinition};
 use crate::ports::Journal;
@@ -29,9 +31,20 @@ pub struct Context<'a> {
     pub undoing: bool,
 }
 
+/// What a person is to be asked about a task.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// What is shown, and the hash of all that would be done.
+    pub question: Question,
+    /// How long an answer is waited for.
+    pub expires: Option<Duration>,
+    /// What would be done; `None` where the answer is all.
+    pub spec: Option<Box<AttemptSpec>>,
+}
+
 /// What a program says when a task could start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gate {
+pub enum Turn {
     /// It may, as far as the program is concerned.
     Open,
     /// It is not needed; the reason, in words.
@@ -46,16 +59,16 @@ pub trait Program {
     fn graph(&self) -> &Arc<Graph>;
 
     /// Tasks that the program must be asked about before they may start.
-    fn gated(&self) -> Vec<TaskIx> {
+    fn conditional(&self) -> Vec<TaskIx> {
         Vec::new()
     }
 
-    /// Whether a gated task whose turn has come may start.
-    fn gate(&mut self, _task: TaskIx, _context: &Context<'_>) -> Gate {
-        Gate::Open
+    /// Whether such a task, whose turn has come, may start.
+    fn turn(&mut self, _task: TaskIx, _context: &Context<'_>) -> Turn {
+        Turn::Open
     }
 
-    /// A gate could not be acted upon: the task's attempt is to fail with this.
+    /// What the program said could not be acted upon: the task's attempt is to fail with this.
     fn refuse(&mut self, _task: TaskIx, _why: String) {}
 
     /// Whether another task is to be put in the place of this one when it fails for good.
@@ -91,6 +104,22 @@ pub trait Program {
 
     /// Makes the task's output (compact JSON text) from what the executor brought: format and schema.
     fn read_output(&mut self, task: TaskIx, raw: RawOutput) -> Result<Arc<str>, Failure>;
+
+    /// The question about a task with a gate, from what its next attempt would do now. `None`: this program cannot tell,
+    /// and an answer counts for what is on record. A failure is the task's: then nobody is asked.
+    fn inquire(&mut self, _key: AttemptKey, _context: &Context<'_>) -> Result<Option<Inquiry>, Failure> {
+        Ok(None)
+    }
+
+    /// The output that a yes gives to a gate; `None` where an attempt follows. An error says why the answer does not do.
+    fn answer_output(&mut self, _task: TaskIx, _answer: &Answer) -> Result<Option<Arc<str>>, String> {
+        Ok(None)
+    }
+
+    /// The task of that id.
+    fn task_named(&self, _id: &str) -> Option<TaskIx> {
+        None
+    }
 
     /// Another model than the prepared one performs the attempt.
     fn model_chosen(&mut self, _key: AttemptKey, _model: &str) {}

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use raddle_kernel::{Graph, GraphBuilder, OnDoubt, Pool, RetryPolicy, Strength, TaskIx, TaskSpec};
+use raddle_kernel::{Gate, Graph, GraphBuilder, OnDoubt, Pool, RetryPolicy, Strength, TaskIx, TaskSpec};
 use raddle_model::money::Money;
 use raddle_model::template::Template;
 use raddle_model::workflow::{Budget, TaskKind, Workflow};
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::admission::Declared;
 use crate::attempt::Resources;
 use crate::grants::resources_of;
+use crate::task_program::{escalates, gate_of};
 
 /// Stored as JSON in [`crate::fact::Chapter::options`].
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -121,7 +122,7 @@ fn is_zero(n: &u32) -> bool {
 pub struct TaskRecord {
     /// Its id.
     pub id: String,
-    /// `agent`, `tool`, `code` or `shell`.
+    /// `agent`, `tool`, `code`, `shell` or `approval`.
     pub kind: String,
     /// Longest distance from a root.
     pub level: u32,
@@ -178,6 +179,15 @@ pub struct TaskRecord {
     /// The task of whose list it is an item.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub item_of: Option<u32>,
+    /// A person is asked about it.
+    #[serde(skip_serializing_if = "GateRecord::is_none")]
+    pub gate: GateRecord,
+    /// JSON Schema of the answer to its gate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_schema: Option<serde_json::Value>,
+    /// A person decides about its last failure.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub escalates: bool,
     /// Hash of its definition: decides what a changed workflow may take over.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub hash: String,
@@ -202,9 +212,50 @@ pub enum UndoRecord {
     InDoubt,
 }
 
+/// Whether a person is asked about a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateRecord {
+    /// Nobody.
+    #[default]
+    None,
+    /// The answer is the task.
+    Decides,
+    /// A yes lets its attempts start.
+    Precedes,
+}
+
+impl GateRecord {
+    fn is_none(&self) -> bool {
+        *self == GateRecord::None
+    }
+}
+
+impl From<Gate> for GateRecord {
+    fn from(gate: Gate) -> Self {
+        match gate {
+            Gate::None => GateRecord::None,
+            Gate::Decides => GateRecord::Decides,
+            Gate::Precedes => GateRecord::Precedes,
+        }
+    }
+}
+
+impl From<GateRecord> for Gate {
+    fn from(gate: GateRecord) -> Self {
+        match gate {
+            GateRecord::None => Gate::None,
+            GateRecord::Decides => Gate::Decides,
+            GateRecord::Precedes => Gate::Precedes,
+        }
+    }
+}
+
 impl Snapshot {
     /// Of a workflow under these options.
     pub fn of(workflow: &Workflow, options: RunOptions) -> Self {
+        // A simulated run asks nobody.
+        let asks = !options.simulate;
         let tasks = workflow.tasks.iter().map(|task| {
             let of = |strength| {
                 task.depends_on.iter().filter(move |d| d.strength == strength).map(|d| d.task).collect::<Vec<u32>>()
@@ -235,6 +286,9 @@ impl Snapshot {
                 stands_for: task.course.stands_for.clone(),
                 foreach: task.course.foreach.is_some(),
                 item_of: task.course.item.map(|item| item.of),
+                gate: if asks { gate_of(task).into() } else { GateRecord::None },
+                answer_schema: task.output_schema.clone().filter(|_| gate_of(task) == Gate::Decides),
+                escalates: escalates(task) && asks,
                 hash: task.hash.clone(),
                 side_effects: task.side_effects,
                 scope: 0,
@@ -285,6 +339,12 @@ impl Snapshot {
             }
             if task.undo.is_some() {
                 builder.undo(TaskIx(i), retry);
+            }
+        }
+        for (at, task) in (0u32..).map(TaskIx).zip(&self.tasks) {
+            builder.gate(at, task.gate.into());
+            if task.escalates {
+                builder.escalate(at);
             }
         }
         for (to, task) in (0u32..).zip(&self.tasks) {

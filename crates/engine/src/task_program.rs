@@ -4,6 +4,7 @@
 mod agent;
 mod course;
 mod fallbacks;
+mod gates;
 mod graph;
 mod json;
 mod retries;
@@ -23,14 +24,17 @@ use serde_json::Value;
 use crate::attempt::{
     AttemptKey, AttemptSpec, CodeWork, CostIs, Demands, Failure, Fixed, ProcessWork, RawOutput, ToolWork, Usage, Work,
 };
+use crate::gates::Answer;
 use crate::grants;
 use crate::own_files;
 use crate::patch::{PatchRequest, Redefinition};
-use crate::program::{Context, Gate, Program};
+use crate::program::{Context, Inquiry, Program, Turn};
 use crate::secrets::Secrets;
 use json::{parse_json, push_json_string, unreadable};
 
 pub use graph::{graph_of, pool_of};
+
+pub use gates::{escalates, gate_of};
 
 /// Agent tasks.
 pub const AGENT: Pool = Pool(0);
@@ -86,7 +90,7 @@ impl TaskProgram {
         mode: workflow::ExecutionMode,
         simulate: bool,
     ) -> Self {
-        let graph = Arc::new(graph_of(&workflow, weights, mode));
+        let graph = Arc::new(graph_of(&workflow, weights, mode, simulate));
         let fallbacks = fallbacks::pairs(&workflow);
         TaskProgram {
             schemas: HashMap::new(),
@@ -272,6 +276,7 @@ impl TaskProgram {
                     tools: grants::code_tools(task, code.intent.as_deref(), || self.idempotency_key(key.task, context)),
                 }))
             }
+            TaskKind::Approval(_) => return Err(gates::no_work()),
         })
     }
 
@@ -301,12 +306,12 @@ impl Program for TaskProgram {
         &self.graph
     }
 
-    fn gated(&self) -> Vec<TaskIx> {
-        self.gated_tasks()
+    fn conditional(&self) -> Vec<TaskIx> {
+        self.conditional_tasks()
     }
 
-    fn gate(&mut self, task: TaskIx, context: &Context<'_>) -> Gate {
-        self.gate_of(task, context)
+    fn turn(&mut self, task: TaskIx, context: &Context<'_>) -> Turn {
+        self.turn_of(task, context)
     }
 
     fn refuse(&mut self, task: TaskIx, why: String) {
@@ -401,6 +406,18 @@ impl Program for TaskProgram {
             self.check_schema(task, &value)?;
         }
         Ok(crate::drive::json_text(raw).into())
+    }
+
+    fn inquire(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<Option<Inquiry>, Failure> {
+        self.inquiry(key, context).map(Some)
+    }
+
+    fn answer_output(&mut self, task: TaskIx, answer: &Answer) -> Result<Option<Arc<str>>, String> {
+        self.output_of_answer(task, answer)
+    }
+
+    fn task_named(&self, id: &str) -> Option<TaskIx> {
+        self.named(id)
     }
 
     fn model_chosen(&mut self, key: AttemptKey, model: &str) {

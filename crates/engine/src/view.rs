@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use raddle_kernel::{Attempt, FailureClass, Outcome, Run, TaskIx, Time};
+use raddle_kernel::{Attempt, FailureClass, Outcome, Run, TaskIx, TaskState, Time};
 use raddle_model::money::Money;
 
 use crate::attempt::{Session, Usage};
 use crate::fact::{Chapter, Fact, OutputRef, Patched, Record};
+use crate::gates::{self, Gates};
 use crate::ledger::Ledger;
 use crate::snapshot::Snapshot;
 
@@ -35,6 +36,8 @@ pub struct RunView {
     pub used_before: Option<Usage>,
     /// What it may spend, has spent and holds.
     pub ledger: Ledger,
+    /// What people were asked, and what they said.
+    pub gates: Gates,
     /// Changes of the definition, oldest first; of this chapter only.
     pub patches: Vec<PatchView>,
     /// Audit lines.
@@ -138,6 +141,7 @@ impl RunView {
             peak_parallel: 0,
             agents_spawned: 0,
             used_before: None,
+            gates: Gates::default(),
             patches: Vec::new(),
             denials: Vec::new(),
             sessions: HashMap::new(),
@@ -193,6 +197,7 @@ impl RunView {
             })?;
         }
         self.seq = record.seq;
+        self.gates.apply(record);
         self.detail(record);
         // Nobody reports on what was lost; what was held for it counts.
         let charged = self.ledger.apply(record);
@@ -274,6 +279,16 @@ impl RunView {
                 }
             }
             Fact::TaskOmitted { task, reason } => self.tasks[task.index()].omitted = Some(reason.clone()),
+            Fact::GateRejected { task, by, comment, .. } => {
+                self.refused(*task, &gates::rejection(by, comment.as_deref()));
+            }
+            Fact::GateExpired { task, .. } => self.refused(*task, gates::EXPIRED),
+            Fact::GateFailed { task, message, .. } => self.refused(*task, message),
+            Fact::GateApproved { task, output: Some(output), .. } => {
+                self.tasks[task.index()].output = Some(output.clone());
+                self.tasks[task.index()].error = None;
+            }
+            Fact::GateApproved { .. } | Fact::GateOpened { .. } => {}
             Fact::Finished { .. } => self.finished_at = Some(at),
             Fact::UsageReported { task, attempt, usage } => {
                 let attempts = &mut self.tasks[task.index()].attempts;
@@ -293,6 +308,20 @@ impl RunView {
         if self.run.finished().is_none() {
             self.finished_at = None;
         }
+    }
+
+    /// A no. What failed by itself before keeps its own error.
+    fn refused(&mut self, task: TaskIx, message: &str) {
+        let class = match self.run.state(task) {
+            TaskState::Failed { class, .. } | TaskState::FailedSafe { class, .. } => class,
+            _ => FailureClass::Permission,
+        };
+        let view = &mut self.tasks[task.index()];
+        let message = match &view.error {
+            Some((_, failed)) => format!("{failed}\n{message}").into(),
+            None => message.into(),
+        };
+        view.error = Some((class, message));
     }
 
     fn end_last(&mut self, task: TaskIx, at: Time, status: &'static str) {

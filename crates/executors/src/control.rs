@@ -1,9 +1,10 @@
 //! Requests from other processes to the engine that owns a run: a socket in the run's folder, one JSON object a line,
-//! one answer a line. It does not know what the engine does about a request.
+//! one reply a line. It does not know what the engine does about a request.
 //!
-//! `{"op":"stop"}` is answered by `{"ok":true}` when it is heard, `{"op":"patch",…}` when the change is durable or
-//! refused (`{"ok":false,"errors":[…]}`), anything else by `{"ok":false,"error":"…"}`. Only processes of the same user
-//! are heard.
+//! `{"op":"stop"}` is replied to by `{"ok":true}` when it was heard. `{"op":"answer",…}`, a person's answer to a task that
+//! waits, and `{"op":"patch",…}` are replied to when what was done is durable, or by `{"ok":false,"errors":[…]}` when it
+//! was refused; anything that is no request by `{"ok":false,"errors":[…]}` too. Only processes of the same user are
+//! heard.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -11,7 +12,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use raddle_engine::attempt::{self, ControlRequest, Reply, Report, StopKind};
+use raddle_engine::attempt::{ControlRequest, Report, StopKind};
+use raddle_engine::gates::Answer;
 use raddle_engine::patch::PatchRequest;
 use rustix::fs::{AtFlags, Mode, OFlags, unlinkat};
 use rustix::net::sockopt::socket_peercred;
@@ -26,12 +28,14 @@ use crate::process::Supervisor;
 const SOCKET: &str = "control.sock";
 /// The longest request line: a patch brings whole tasks.
 const LINE_BYTES: usize = 4 << 20;
-/// The longest answer that is read, and half of what is sent at most.
-const ANSWER_BYTES: usize = 128 << 10;
+/// The longest reply that is read, and half of what is sent at most.
+const REPLY_BYTES: usize = 128 << 10;
 /// Connections at once.
 const CONNECTIONS: usize = 16;
-/// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client waits for a reply.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it waits until what it wants is durable: the engine may be busy, and so may the disk.
+const DURABLE: Duration = Duration::from_secs(60);
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,60 +43,81 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub enum Request {
     /// End the run for good.
     Stop,
+    /// A person's answer to a task that waits.
+    Answer {
+        /// The answer.
+        answer: Box<Answer>,
+    },
     /// Change its definition.
     Patch(Box<PatchRequest>),
 }
 
+/// What became of a request that reached an engine.
+#[derive(Debug)]
+pub enum Unheard {
+    /// No engine replied. Where the connection was lost after the request was sent, nobody knows what became of it.
+    Lost(std::io::Error),
+    /// The engine refused it; why, line by line.
+    Refused(Vec<String>),
+}
+
 #[derive(Serialize, Deserialize)]
-struct Answer {
+struct Reply {
     ok: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    /// Line by line, where there is more to say.
+    /// Line by line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     errors: Vec<String>,
 }
 
-impl From<attempt::Answer> for Answer {
-    fn from(answer: attempt::Answer) -> Self {
-        let mut errors = answer.err();
-        // A client that is told a part of it can correct that part; an answer is never longer than a socket takes.
-        let mut room = ANSWER_BYTES / 2;
-        if let Some(errors) = &mut errors {
-            errors.retain(|line| {
-                room = room.saturating_sub(line.len() + 8);
-                room > 0
-            });
-        }
-        Answer { ok: errors.is_none(), error: None, errors: errors.unwrap_or_default() }
+impl From<Result<(), Vec<String>>> for Reply {
+    fn from(said: Result<(), Vec<String>>) -> Self {
+        let ok = said.is_ok();
+        let mut errors = said.err().unwrap_or_default();
+        // A client that is told a part of it can correct that part; a reply is never longer than a socket takes.
+        let mut room = REPLY_BYTES / 2;
+        errors.retain(|line| {
+            room = room.saturating_sub(line.len() + 8);
+            room > 0
+        });
+        Reply { ok, errors }
     }
 }
 
 /// Asks the engine that owns the run in `run_dir`. `NotFound` and `ConnectionRefused` mean that no engine listens.
 pub fn request(run_dir: &Path, request: &Request) -> std::io::Result<()> {
-    let lines = ask(run_dir, request)?;
-    lines.map_err(|lines| std::io::Error::other(lines.join("; ")))
+    ask(run_dir, request).map_err(|unheard| match unheard {
+        Unheard::Lost(error) => error,
+        Unheard::Refused(lines) => std::io::Error::other(lines.join("; ")),
+    })
 }
 
-/// The same for requests that can be refused: the lines say why. An error of the connection says nothing of whether the
-/// request was heard.
-pub fn ask(run_dir: &Path, request: &Request) -> std::io::Result<attempt::Answer> {
+/// The same for requests that can be refused.
+pub fn ask(run_dir: &Path, request: &Request) -> Result<(), Unheard> {
+    let mut line = serde_json::to_vec(request).map_err(|e| Unheard::Lost(e.into()))?;
+    if line.len() >= LINE_BYTES {
+        return Err(Unheard::Refused(vec![format!("a request of {} KB is too long", line.len() >> 10)]));
+    }
+    line.push(b'\n');
+    let patience = if matches!(request, Request::Stop) { PATIENCE } else { DURABLE };
+    let text = exchange(run_dir, &line, patience).map_err(Unheard::Lost)?;
+    let reply: Reply = serde_json::from_str(&text).map_err(|e| Unheard::Lost(e.into()))?;
+    if reply.ok { Ok(()) } else { Err(Unheard::Refused(reply.errors)) }
+}
+
+fn exchange(run_dir: &Path, line: &[u8], patience: Duration) -> std::io::Result<String> {
     let folder = rustix::fs::open(run_dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     connect(&socket, &address(&folder)?)?;
     let mut stream = UnixStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let mut line = serde_json::to_vec(request)?;
-    if line.len() >= LINE_BYTES {
-        return Ok(Err(vec![format!("a request of {} KB is too long", line.len() >> 10)]));
+    stream.write_all(line)?;
+    let mut reply = String::new();
+    BufReader::new(stream.take(REPLY_BYTES as u64)).read_line(&mut reply)?;
+    if reply.is_empty() {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
-    line.push(b'\n');
-    stream.write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new(stream.take(ANSWER_BYTES as u64)).read_line(&mut answer)?;
-    let answer: Answer = serde_json::from_str(&answer)?;
-    Ok(if answer.ok { Ok(()) } else { Err(answer.error.into_iter().chain(answer.errors).collect()) })
+    Ok(reply)
 }
 
 /// The folder is named by a descriptor, since a socket's address holds 107 bytes only.
@@ -106,12 +131,16 @@ pub(crate) struct Control {
     folder: OwnedFd,
     listener: OwnedFd,
     connections: Vec<Option<Connection>>,
+    /// The ticket that was given out last.
+    tickets: u64,
 }
 
 #[derive(Debug)]
 struct Connection {
     socket: OwnedFd,
     line: Vec<u8>,
+    /// Tickets of requests that are not replied to yet.
+    open: Vec<u64>,
 }
 
 impl Control {
@@ -128,7 +157,7 @@ impl Control {
         rustix::fs::fchmod(&listener, Mode::RUSR | Mode::WUSR)?;
         bind(&listener, &address(&folder)?)?;
         listen(&listener, CONNECTIONS as i32)?;
-        Ok(Control { folder, listener, connections: Vec::new() })
+        Ok(Control { folder, listener, connections: Vec::new(), tickets: 0 })
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -143,9 +172,22 @@ impl Control {
         }
         let place = self.connections.get_mut((token - Self::LISTENER - 1) as usize);
         if let Some(place) = place
-            && place.as_mut().is_some_and(|connection| !connection.read(reports))
+            && place.as_mut().is_some_and(|connection| !connection.read(&mut self.tickets, reports))
         {
             *place = None;
+        }
+    }
+
+    /// Replies to a request. Who has hung up meanwhile looks at the run.
+    pub(crate) fn answered(&mut self, ticket: u64, said: Result<(), Vec<String>>) {
+        let of = |place: &&mut Option<Connection>| place.as_ref().is_some_and(|c| c.open.contains(&ticket));
+        if let Some(place) = self.connections.iter_mut().find(of)
+            && let Some(connection) = place
+        {
+            connection.open.retain(|open| *open != ticket);
+            if !connection.reply(&said.into()) {
+                *place = None;
+            }
         }
     }
 
@@ -159,7 +201,7 @@ impl Control {
             if supervisor.watch(socket.as_fd(), Self::LISTENER + 1 + place as u32).is_err() {
                 continue;
             }
-            let connection = Some(Connection { socket, line: Vec::new() });
+            let connection = Some(Connection { socket, line: Vec::new(), open: Vec::new() });
             match self.connections.get_mut(place) {
                 Some(free) => *free = connection,
                 None => self.connections.push(connection),
@@ -177,7 +219,7 @@ impl Drop for Control {
 
 impl Connection {
     /// False when the connection is over.
-    fn read(&mut self, reports: &mut Vec<Report>) -> bool {
+    fn read(&mut self, tickets: &mut u64, reports: &mut Vec<Report>) -> bool {
         let mut buffer = [0; 64 << 10];
         match rustix::io::read(&self.socket, &mut buffer) {
             Ok(0) => return false,
@@ -186,34 +228,40 @@ impl Connection {
         }
         while let Some(end) = self.line.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = self.line.drain(..=end).collect();
-            let answer = match serde_json::from_slice(&line) {
+            let reply = match serde_json::from_slice(&line) {
                 Ok(Request::Stop) => {
                     reports.push(Report::Control(ControlRequest::Stop(StopKind::Cancel)));
-                    Answer { ok: true, error: None, errors: Vec::new() }
+                    Ok(())
                 }
-                Ok(Request::Patch(request)) => match rustix::io::fcntl_dupfd_cloexec(&self.socket, 0) {
-                    Ok(socket) => {
-                        let reply = Reply::new(move |answer| {
-                            tell(&socket, &answer.into());
-                        });
-                        reports.push(Report::Control(ControlRequest::Patch(request, reply)));
-                        continue;
-                    }
-                    Err(error) => Answer { ok: false, error: Some(error.to_string()), errors: Vec::new() },
-                },
-                Err(error) => Answer { ok: false, error: Some(format!("not a request: {error}")), errors: Vec::new() },
+                Ok(Request::Answer { answer }) => {
+                    let ticket = self.open_ticket(tickets);
+                    reports.push(Report::Control(ControlRequest::Answer { ticket, answer }));
+                    continue;
+                }
+                Ok(Request::Patch(request)) => {
+                    let ticket = self.open_ticket(tickets);
+                    reports.push(Report::Control(ControlRequest::Patch { ticket, request }));
+                    continue;
+                }
+                Err(error) => Err(vec![format!("not a request: {error}")]),
             };
-            if !tell(&self.socket, &answer) {
+            if !self.reply(&reply.into()) {
                 return false;
             }
         }
         self.line.len() <= LINE_BYTES
     }
-}
 
-/// A client that does not read its answers is not waited for; false then.
-fn tell(socket: &OwnedFd, answer: &Answer) -> bool {
-    let mut answer = serde_json::to_vec(answer).expect("an answer is plain data");
-    answer.push(b'\n');
-    rustix::net::send(socket, &answer, rustix::net::SendFlags::NOSIGNAL) == Ok(answer.len())
+    fn open_ticket(&mut self, tickets: &mut u64) -> u64 {
+        *tickets += 1;
+        self.open.push(*tickets);
+        *tickets
+    }
+
+    /// False when the client does not read its replies: it is not waited for.
+    fn reply(&self, reply: &Reply) -> bool {
+        let mut line = serde_json::to_vec(reply).expect("a reply is plain data");
+        line.push(b'\n');
+        rustix::net::send(&self.socket, &line, rustix::net::SendFlags::NOSIGNAL) == Ok(line.len())
+    }
 }

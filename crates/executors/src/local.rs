@@ -433,6 +433,12 @@ impl Dispatcher for LocalDispatcher {
         self.registered.stop(key, cause, grace);
     }
 
+    fn answered(&mut self, ticket: u64, said: Result<(), Vec<String>>) {
+        if let Some(control) = &mut self.control {
+            control.answered(ticket, said);
+        }
+    }
+
     fn wait(&mut self, until: Option<Time>, reports: &mut Vec<Report>) {
         let until = until.map(|until| Instant::now() + from_now(until));
         self.follow_up(Instant::now());

@@ -134,6 +134,21 @@ pub enum Input {
     Reopen,
     /// The task's turn has come and its condition is false.
     Omit { task: TaskIx },
+    /// The question about a task is known: it is put to a person. Once more where what was approved has changed.
+    Ask { task: TaskIx, expires_at: Option<Time> },
+    /// Nobody can be asked about a task, since its work cannot be made.
+    Unfit { task: TaskIx, class: FailureClass },
+    /// A person answered.
+    Answer { task: TaskIx, attempt: Attempt, verdict: Verdict },
+}
+
+/// What a person says to a task that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may pass.
+    Yes,
+    /// It may not: it fails.
+    No,
 }
 
 /// A fact in the past tense that cannot be derived from others.
@@ -172,6 +187,16 @@ pub enum Event {
     CompensationFailed { task: TaskIx, attempt: Attempt, class: FailureClass, retry_at: Option<Time> },
     /// Nobody knows how far it was undone: it will be done again.
     CompensationAbandoned { task: TaskIx, attempt: Attempt },
+    /// A person was asked about the attempt that comes next; nothing of it exists before a yes.
+    GateOpened { task: TaskIx, attempt: Attempt, expires_at: Option<Time> },
+    /// A person said yes.
+    GateApproved { task: TaskIx, attempt: Attempt },
+    /// A person said no.
+    GateRejected { task: TaskIx, attempt: Attempt },
+    /// Nobody answered in time, which is a no.
+    GateExpired { task: TaskIx, attempt: Attempt },
+    /// Nobody could be asked: the work cannot be made.
+    GateFailed { task: TaskIx, attempt: Attempt, class: FailureClass },
     /// The task's condition was false when its turn had come: it is not needed, nor is what hangs hard on it.
     TaskOmitted { task: TaskIx },
 }
@@ -201,7 +226,10 @@ impl Input {
             | Input::Retry { task }
             | Input::Skip { task }
             | Input::Omit { task }
-            | Input::Adopt { task, .. } => Some(task),
+            | Input::Adopt { task, .. }
+            | Input::Ask { task, .. }
+            | Input::Unfit { task, .. }
+            | Input::Answer { task, .. } => Some(task),
         }
     }
 }
@@ -223,7 +251,12 @@ impl Event {
             | Event::CompensationStarted { task, .. }
             | Event::CompensationSucceeded { task, .. }
             | Event::CompensationFailed { task, .. }
-            | Event::CompensationAbandoned { task, .. } => Some(task),
+            | Event::CompensationAbandoned { task, .. }
+            | Event::GateOpened { task, .. }
+            | Event::GateApproved { task, .. }
+            | Event::GateRejected { task, .. }
+            | Event::GateExpired { task, .. }
+            | Event::GateFailed { task, .. } => Some(task),
         }
     }
 }

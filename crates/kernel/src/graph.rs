@@ -33,6 +33,18 @@ pub enum OnDoubt {
     Compensate,
 }
 
+/// Whether a person is asked about a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Gate {
+    /// Nobody.
+    #[default]
+    None,
+    /// The answer is the task: a yes completes it.
+    Decides,
+    /// A yes lets its attempts start.
+    Precedes,
+}
+
 /// Extra executions after failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -123,6 +135,8 @@ pub struct GraphBuilder {
     specs: Vec<TaskSpec>,
     edges: Vec<(u32, u32)>,
     policies: Vec<RetryPolicy>,
+    /// What few tasks have beside their specs: bits of [`Vertex::flags`].
+    marks: Vec<(TaskIx, u8)>,
     superseded: Vec<u32>,
     waves: bool,
     sagas: SagaBuilder,
@@ -144,7 +158,10 @@ const SAFE: u8 = 1;
 const EFFECTS: u8 = 2;
 const DOUBT_SHIFT: u8 = 2;
 const DOUBT: u8 = 3 << DOUBT_SHIFT;
-const SUPERSEDED: u8 = 16;
+const SUPERSEDED: u8 = 1 << 4;
+const DECIDES: u8 = 1 << 5;
+const PRECEDES: u8 = 1 << 6;
+const ESCALATES: u8 = 1 << 7;
 
 /// The finished graph; immutable.
 #[derive(Debug)]
@@ -210,6 +227,7 @@ impl GraphBuilder {
             specs: Vec::with_capacity(tasks),
             edges: Vec::with_capacity(edges),
             policies: Vec::new(),
+            marks: Vec::new(),
             superseded: Vec::new(),
             waves: false,
             sagas: SagaBuilder::default(),
@@ -249,6 +267,20 @@ impl GraphBuilder {
         TaskIx(self.specs.len() as u32 - 1)
     }
 
+    /// A person is asked about the task.
+    pub fn gate(&mut self, task: TaskIx, gate: Gate) {
+        match gate {
+            Gate::None => {}
+            Gate::Decides => self.marks.push((task, DECIDES)),
+            Gate::Precedes => self.marks.push((task, PRECEDES)),
+        }
+    }
+
+    /// A person decides what becomes of the task's last failure.
+    pub fn escalate(&mut self, task: TaskIx) {
+        self.marks.push((task, ESCALATES));
+    }
+
     /// Adds an edge; each pair at most once.
     pub fn edge(&mut self, from: TaskIx, to: TaskIx, strength: Strength) {
         self.edges.push((from.0, to.0 | if strength == Strength::Soft { SOFT } else { 0 }));
@@ -261,13 +293,16 @@ impl GraphBuilder {
 
     /// Checks and freezes. O(tasks log tasks + edges).
     pub fn build(self) -> Result<Graph, GraphError> {
-        let GraphBuilder { specs, edges, mut policies, superseded, waves, sagas } = self;
+        let GraphBuilder { specs, edges, mut policies, marks, superseded, waves, sagas } = self;
         let n = specs.len();
         if n >= SOFT as usize {
             return Err(GraphError::TooLarge);
         }
-        let is_unknown = |&(from, to): &(u32, u32)| from as usize >= n || (to & !SOFT) as usize >= n;
-        if edges.iter().any(is_unknown) || sagas.has_unknown(n) {
+        let is_unknown = |task: u32| task as usize >= n;
+        if edges.iter().any(|&(from, to)| is_unknown(from) || is_unknown(to & !SOFT))
+            || sagas.has_unknown(n)
+            || marks.iter().any(|(task, _)| is_unknown(task.0))
+        {
             return Err(GraphError::UnknownTask);
         }
         let successors = Rows::group(n, edges.iter().copied());
@@ -306,6 +341,7 @@ impl GraphBuilder {
             flags: spec.flags(),
         };
         let mut vertices: Vec<Vertex> = specs.iter().zip(level).map(vertex).collect();
+        marks.iter().for_each(|(task, mark)| vertices[task.index()].flags |= mark);
         for pool in 0..pools {
             for (r, &task) in order.row(pool).iter().enumerate() {
                 vertices[task as usize].rank = r as u32;
@@ -445,6 +481,20 @@ impl Graph {
             2 => OnDoubt::Fail,
             _ => OnDoubt::Compensate,
         }
+    }
+
+    /// Whether a person is asked about it.
+    pub fn gate(&self, task: TaskIx) -> Gate {
+        match self.vertices[task.index()].flags & (DECIDES | PRECEDES) {
+            0 => Gate::None,
+            DECIDES => Gate::Decides,
+            _ => Gate::Precedes,
+        }
+    }
+
+    /// Whether a person decides what becomes of its last failure.
+    pub fn escalates(&self, task: TaskIx) -> bool {
+        self.vertices[task.index()].flags & ESCALATES != 0
     }
 
     /// Whether another task stands for this one.

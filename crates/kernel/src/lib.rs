@@ -10,8 +10,8 @@ pub mod ready;
 pub mod run;
 pub mod state;
 
-pub use event::{Event, FailureClass, Input, Refusal};
-pub use graph::{Graph, GraphBuilder, GraphError, OnDoubt, Pool, RetryPolicy, Strength, TaskSpec};
+pub use event::{Event, FailureClass, Input, Refusal, Verdict};
+pub use graph::{Gate, Graph, GraphBuilder, GraphError, OnDoubt, Pool, RetryPolicy, Strength, TaskSpec};
 pub use run::{Command, Illegal, Outcome, Run, Unpatchable};
 pub use state::{Cause, Phase, TaskState};
 

@@ -3,6 +3,8 @@
 //! changes through `set`, which keeps the ready sets, the live set, the tallies and the waves true.
 
 mod check;
+mod failures;
+mod gates;
 mod omit;
 mod outcome;
 mod patch;
@@ -51,6 +53,10 @@ pub struct Run {
     live: Bitmap,
     live_in: Vec<u32>,
     due: BinaryHeap<Reverse<(Time, TaskIx)>>,
+    /// Ready tasks about which a person has to be asked first.
+    asking: Bitmap,
+    /// When gates expire, those that were answered meanwhile too.
+    expiring: BinaryHeap<Reverse<(Time, TaskIx)>>,
     tally: [u32; Phase::COUNT],
     unsettled: u32,
     /// Failed tasks that something hangs hard on, or nothing at all hangs on.
@@ -76,6 +82,8 @@ struct Cell {
     attempts: u32,
     /// Failures since the last word of a person: what retries are counted by.
     failures: u16,
+    /// A person said yes to what its next attempt does.
+    approved: bool,
 }
 
 impl Run {
@@ -95,6 +103,7 @@ impl Run {
                     unmet: graph.predecessors(TaskIx(i)).len() as u32,
                     attempts: 0,
                     failures: 0,
+                    approved: false,
                 })
                 .collect(),
             unsettled: n as u32,
@@ -102,6 +111,8 @@ impl Run {
             live: Bitmap::new(n),
             live_in: vec![0; graph.pools()],
             due: BinaryHeap::new(),
+            asking: Bitmap::new(n),
+            expiring: BinaryHeap::new(),
             tally,
             failed_required: 0,
             unsettled_in_level,
@@ -143,7 +154,10 @@ impl Run {
         }
         match input {
             Input::Begin => events.push(Event::RunStarted),
-            Input::Tick => self.release_due(now),
+            Input::Tick => {
+                self.release_due(now);
+                self.expire(now, events);
+            }
             Input::Admit { task } => {
                 if self.cancelled || self.finished.is_some() || !self.is_startable(task) {
                     return Err(Refusal::NotNow);
@@ -207,6 +221,9 @@ impl Run {
                 next(self.phase(task), Step::Adopt).filter(|_| self.finished.is_none()).ok_or(Refusal::NotNow)?;
                 events.push(Event::TaskAdopted { task, attempt });
             }
+            Input::Ask { task, expires_at } => events.push(self.ask(task, expires_at)?),
+            Input::Unfit { task, class } => events.push(self.unfit(task, class)?),
+            Input::Answer { task, attempt, verdict } => events.push(self.answer(task, attempt, verdict, now)?),
         }
         Ok(())
     }
@@ -220,7 +237,7 @@ impl Run {
 
     /// A task cannot be tried again before what failed above it: it would run without its inputs.
     fn expect_retriable(&self, task: TaskIx) -> Option<()> {
-        if self.is_ending() {
+        if self.is_ending() || self.is_asked(task) {
             return None;
         }
         if self.phase(task) == Phase::NotUndone || self.is_broken(self.graph.scope(task)) {
@@ -232,7 +249,8 @@ impl Run {
     fn expect_skippable(&self, task: TaskIx) -> Option<()> {
         // Of a saga that is undone nothing is left to go on without; what could not be undone may be seen to by hand.
         let step = if self.is_broken(self.graph.scope(task)) { Step::AcceptUndone } else { Step::Skip };
-        next(self.phase(task), step).filter(|_| !self.is_ending()).map(|_| ())
+        let step = next(self.phase(task), step).filter(|_| !self.is_ending());
+        step.filter(|_| !self.must_be_answered(task)).map(|_| ())
     }
 
     /// Money cannot run out of a run that has nothing left to do, nor while what runs may still bring its result.
@@ -314,7 +332,7 @@ impl Run {
                 }
             }
             Event::AttemptStarted { task, attempt } => {
-                if attempt.0 != self.cells[task.index()].attempts + 1 {
+                if attempt.0 != self.cells[task.index()].attempts + 1 || self.must_ask(task) {
                     return None;
                 }
                 self.set(task, Step::Start, TaskState::Running { attempt })?;
@@ -333,7 +351,7 @@ impl Run {
             }
             Event::AttemptAbandoned { task, attempt } => {
                 self.expect_live(task, attempt).ok()?;
-                self.set(task, Step::Abandon, TaskState::Ready)?;
+                self.set_ready(task, Step::Abandon)?;
             }
             Event::AttemptDoubted { task, attempt } => {
                 self.expect_live(task, attempt).ok()?;
@@ -348,6 +366,7 @@ impl Run {
                 }
                 self.begin_anew(task);
                 self.cells[task.index()].failures = 0;
+                self.cells[task.index()].approved = false;
                 self.set(task, Step::Retry, TaskState::Pending)?;
                 if was_settled {
                     self.unsettle(task);
@@ -409,37 +428,11 @@ impl Run {
                 }
                 self.finished = Some(outcome);
             }
-        }
-        Some(())
-    }
-
-    fn failed(&mut self, task: TaskIx, attempt: Attempt, class: FailureClass, retry_at: Option<Time>) -> Option<()> {
-        match retry_at {
-            _ if self.cancelled => {
-                self.set(task, Step::Cancel, TaskState::Cancelled)?;
-                self.settle(task);
-            }
-            None if self.is_undone_unfinished(task, class) => {
-                self.condemn(task, attempt)?;
-                self.settle(task);
-            }
-            // It was stopped since its saga failed.
-            None if class == FailureClass::Cancelled && self.is_broken(self.graph.scope(task)) => {
-                self.set(task, Step::Cancel, TaskState::Cancelled)?;
-                self.settle(task);
-            }
-            Some(at) => {
-                self.set(task, Step::FailForNow, TaskState::Retrying { attempt, at })?;
-                self.due.push(Reverse((at, task)));
-            }
-            None if self.graph.safe_to_fail(task) => {
-                self.set(task, Step::FailSafely, TaskState::FailedSafe { attempt, class })?;
-                self.settle(task);
-            }
-            None => {
-                self.set(task, Step::Fail, TaskState::Failed { attempt, class })?;
-                self.settle(task);
-            }
+            Event::GateOpened { .. }
+            | Event::GateApproved { .. }
+            | Event::GateRejected { .. }
+            | Event::GateExpired { .. }
+            | Event::GateFailed { .. } => self.fold_gate(event)?,
         }
         Some(())
     }
@@ -462,6 +455,7 @@ impl Run {
         match from {
             Phase::Ready | Phase::Retrying | Phase::ToUndo | Phase::UndoRetrying => {
                 self.ready[pool].remove(self.graph.rank(task));
+                self.asking.remove(task.0);
             }
             Phase::Running | Phase::Undoing => {
                 self.live.remove(task.0);
@@ -471,6 +465,9 @@ impl Run {
             _ => {}
         }
         match phase {
+            Phase::Ready if self.must_ask(task) => {
+                self.asking.insert(task.0);
+            }
             Phase::Ready => {
                 self.ready[pool].insert(self.graph.rank(task));
             }
@@ -725,7 +722,7 @@ impl Run {
         self.count(Phase::Running) + self.count(Phase::Undoing)
     }
 
-    /// When the next retry is due.
+    /// When the next retry is due or the next gate expires.
     pub fn next_due(&self) -> Option<Time> {
         self.due
             .iter()
@@ -733,6 +730,7 @@ impl Run {
                 self.cells[task.index()].state.is_retrying_at(*at) && !self.is_startable(*task)
             })
             .map(|Reverse((at, _))| *at)
+            .chain(self.next_expiry())
             .min()
     }
 

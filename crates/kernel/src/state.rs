@@ -50,6 +50,12 @@ pub enum TaskState {
 pub enum Cause {
     /// An effectful attempt of unknown fate.
     Doubt,
+    /// A yes, before it passes; silence until then is a no.
+    #[expect(missing_docs, reason = "see above")]
+    Approval { expires_at: Option<Time> },
+    /// A decision about its last failure.
+    #[expect(missing_docs, reason = "see above")]
+    Exhausted { class: FailureClass },
 }
 
 /// A state without its particulars.
@@ -103,6 +109,12 @@ pub enum Step {
     GiveUpUndo,
     RetryUndo,
     AcceptUndone,
+    Ask,
+    Permit,
+    Pass,
+    Refuse,
+    RefuseSafely,
+    Escalate,
     Omit,
     Hold,
     Remove,
@@ -162,7 +174,7 @@ impl Phase {
 
 impl Step {
     /// All steps.
-    pub const ALL: [Step; 25] = [
+    pub const ALL: [Step; 31] = [
         Step::Release,
         Step::Start,
         Step::Succeed,
@@ -185,6 +197,12 @@ impl Step {
         Step::GiveUpUndo,
         Step::RetryUndo,
         Step::AcceptUndone,
+        Step::Ask,
+        Step::Permit,
+        Step::Pass,
+        Step::Refuse,
+        Step::RefuseSafely,
+        Step::Escalate,
         Step::Omit,
         Step::Hold,
         Step::Remove,
@@ -230,11 +248,20 @@ pub fn next(from: Phase, step: Step) -> Option<Phase> {
         // A person has the compensation tried again, or says that it was undone by hand.
         (NotUndone, RetryUndo) => ToUndo,
         (NotUndone, AcceptUndone) => Compensated,
+        // Gates. A changed question is asked again wherever the task stands before its attempt; a yes makes the task
+        // ready, or is all that it was for; anything else is a failure.
+        (Ready | Retrying | Waiting, Ask) => Waiting,
+        (Waiting, Permit) => Ready,
+        (Waiting, Pass) => Completed,
+        (Waiting | Ready, Refuse) => Failed,
+        (Waiting | Ready, RefuseSafely) => FailedSafe,
+        // The last failure is a person's to judge.
+        (Running, Escalate) => Waiting,
         // A condition is false: the task's own when its turn has come, or one above it.
         (Pending | Ready, Omit) => Omitted,
         // A patch gives a task that has not started other dependencies, or takes it out.
-        (Ready, Hold) => Pending,
-        (Pending | Ready | Blocked, Remove) => Removed,
+        (Ready | Waiting, Hold) => Pending,
+        (Pending | Ready | Waiting | Blocked, Remove) => Removed,
         _ => return None,
     })
 }

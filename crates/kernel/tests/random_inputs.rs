@@ -28,6 +28,8 @@ struct Plan {
     tasks: Vec<TaskSpec>,
     edges: Vec<(u32, u32, Strength)>,
     superseded: Vec<u32>,
+    gates: Vec<Gate>,
+    escalates: Vec<u32>,
     scopes: Vec<(TaskIx, u32)>,
     undo: Vec<(TaskIx, u16)>,
 }
@@ -41,6 +43,8 @@ impl Plan {
         self.tasks.iter().for_each(|spec| _ = b.task(*spec));
         self.edges.iter().for_each(|(from, to, strength)| b.edge(TaskIx(*from), TaskIx(*to), *strength));
         self.superseded.iter().for_each(|task| b.supersede(TaskIx(*task)));
+        (0..).zip(&self.gates).for_each(|(task, gate)| b.gate(TaskIx(task), *gate));
+        self.escalates.iter().for_each(|task| b.escalate(TaskIx(*task)));
         self.scopes.iter().for_each(|(task, scope)| b.scope(*task, *scope));
         self.undo.iter().for_each(|(task, retry)| b.undo(*task, *retry));
         b.build().ok().map(Arc::new)
@@ -51,6 +55,7 @@ impl Plan {
         let (mut plan, mut removed) = (self.clone(), Vec::new());
         for _ in 0..rng.below(3) {
             plan.tasks.push(spec(rng));
+            plan.gates.push(gate(rng));
             if let Some(scope) = plan.scopes.last().map(|s| s.1).filter(|_| rng.below(2) == 0) {
                 plan.scopes.push((TaskIx(plan.tasks.len() as u32 - 1), scope));
             }
@@ -72,11 +77,18 @@ impl Plan {
             removed.push(TaskIx(task));
             plan.edges.retain(|(from, to, _)| rng.below(9) == 0 || *from != task && *to != task);
         }
+        if rng.below(3) == 0 {
+            plan.gates[rng.below(n) as usize] = gate(rng);
+        }
         if rng.below(8) == 0 {
             plan.superseded.push(rng.below(n) as u32);
         }
         (plan, removed)
     }
+}
+
+fn gate(rng: &mut Rng) -> Gate {
+    [Gate::None, Gate::None, Gate::None, Gate::Decides, Gate::Precedes][rng.below(5) as usize]
 }
 
 fn spec(rng: &mut Rng) -> TaskSpec {
@@ -99,6 +111,8 @@ fn plan(rng: &mut Rng) -> Plan {
         tasks: Vec::new(),
         edges: Vec::new(),
         superseded: Vec::new(),
+        gates: Vec::new(),
+        escalates: Vec::new(),
         scopes: Vec::new(),
         undo: Vec::new(),
     };
@@ -112,6 +126,10 @@ fn plan(rng: &mut Rng) -> Plan {
             on_doubt: [OnDoubt::Ask, OnDoubt::Rerun, OnDoubt::Fail, OnDoubt::Compensate][rng.below(4) as usize],
             retry: rng.below(2) as u16,
         });
+        plan.gates.push(gate(rng));
+        if rng.below(6) == 0 {
+            plan.escalates.push(i);
+        }
         for j in 0..i {
             if rng.below(6) == 0 {
                 plan.edges.push((j, i, if rng.below(3) == 0 { Strength::Soft } else { Strength::Hard }));
@@ -140,13 +158,26 @@ enum Told {
     Patched(Arc<Graph>, Vec<TaskIx>),
 }
 
-fn random_input(rng: &mut Rng, run: &Run) -> Input {
+fn random_input(rng: &mut Rng, run: &Run, now: Time) -> Input {
     let task = TaskIx(rng.below(run.graph().len() as u64 + 1) as u32);
     let known = task.index() < run.graph().len();
     let attempt = Attempt(if known && rng.below(10) > 0 { run.attempts(task) } else { rng.below(3) as u32 });
     let class = FailureClass::ALL[rng.below(18) as usize];
     match rng.below(100) {
-        0..40 => Input::Admit { task },
+        0..8 => {
+            let expires_at = (rng.below(2) == 0).then(|| Time(now.0 + rng.below(9000)));
+            Input::Ask { task: run.next_question().filter(|_| rng.below(4) > 0).unwrap_or(task), expires_at }
+        }
+        8..10 => Input::Unfit { task, class },
+        10..16 => {
+            let asked = match known.then(|| run.state(task)) {
+                Some(TaskState::Waiting { attempt, .. }) if rng.below(5) > 0 => attempt,
+                _ => attempt,
+            };
+            let verdict = if rng.below(4) == 0 { Verdict::No } else { Verdict::Yes };
+            Input::Answer { task, attempt: asked, verdict }
+        }
+        16..40 => Input::Admit { task },
         40..60 => Input::Succeeded { task, attempt },
         60..80 => Input::Failed { task, attempt, class, noise: rng.next() as u32, lasting: rng.next() & 7 == 0 },
         80..90 => Input::Tick,
@@ -224,7 +255,7 @@ fn whatever_comes_the_run_stays_true() {
                 run.check().unwrap_or_else(|e| panic!("seed {seed}, step {step}, after a patch: {e}"));
             }
             let before = run.clone();
-            let input = random_input(&mut rng, &run);
+            let input = random_input(&mut rng, &run, now);
             if run.handle(input, now, &mut events).is_err() {
                 assert!(same(&before, &run), "seed {seed}: a refused input changed something: {input:?}");
             }
@@ -243,6 +274,11 @@ fn finish(run: &mut Run, mut now: Time, events: &mut Vec<Event>, seed: u64) {
     for _ in 0..10_000 {
         if run.finished() == Some(Outcome::BudgetExhausted) {
             run.handle(Input::Reopen, now, events).unwrap();
+        }
+        while let Some(task) = run.next_question() {
+            run.handle(Input::Ask { task, expires_at: None }, now, events).unwrap();
+            let TaskState::Waiting { attempt, .. } = run.state(task) else { panic!("seed {seed}: not asked") };
+            run.handle(Input::Answer { task, attempt, verdict: Verdict::Yes }, now, events).unwrap();
         }
         if run.finished().is_some() || run.outcome() == Outcome::Waiting {
             return;

@@ -4,9 +4,10 @@
 //!
 //! ```text
 //! waves
-//! task b after a, ~c  retry=2 delay=1000 on=exit,signal safe effects doubt=ask prio=1 weight=5 pool=1
+//! task b after a, ~c  retry=2 delay=1000 on=exit,signal safe effects doubt=ask prio=1 weight=5 pool=1 gate=precedes escalates
 //! task d saga=1 undo          `undo=2` allows its compensation two retries
 //! 10 fail b exit          also: begin, admit, succeed, lost, retry, skip, adopt, cancel, tick, exhaust, reopen; `b.2` names an attempt
+//! 11 ask b 500            asks about b until 500 (or without an end); unfit b input; yes b; no b
 //! ```
 
 use std::fmt::Write as _;
@@ -29,6 +30,7 @@ struct Shown {
     states: Vec<Option<TaskState>>,
     startable: Vec<String>,
     owed: Vec<String>,
+    question: Option<String>,
     outcome: Option<Outcome>,
 }
 
@@ -43,7 +45,14 @@ struct SagaWords {
     undo: Option<u16>,
 }
 
-fn set_option(spec: &mut TaskSpec, retry: &mut RetryPolicy, saga: &mut SagaWords, word: &str) {
+/// What a task has beside its spec.
+#[derive(Default)]
+struct Marks {
+    gate: Gate,
+    escalates: bool,
+}
+
+fn set_option(spec: &mut TaskSpec, retry: &mut RetryPolicy, saga: &mut SagaWords, marks: &mut Marks, word: &str) {
     match word.split_once('=').unwrap_or((word, "")) {
         ("safe", _) => spec.safe_to_fail = true,
         ("effects", _) => spec.side_effects = true,
@@ -64,6 +73,9 @@ fn set_option(spec: &mut TaskSpec, retry: &mut RetryPolicy, saga: &mut SagaWords
         ("saga", value) => saga.scope = number(value),
         ("undo", "") => saga.undo = Some(0),
         ("undo", value) => saga.undo = Some(number(value)),
+        ("gate", "decides") => marks.gate = Gate::Decides,
+        ("gate", "precedes") => marks.gate = Gate::Precedes,
+        ("escalates", _) => marks.escalates = true,
         _ => panic!("unknown option `{word}`"),
     }
 }
@@ -92,22 +104,26 @@ fn read_graph(text: &str) -> (Vec<String>, Graph) {
             retry: 0,
         };
         let mut retry = RetryPolicy { classes: RetryPolicy::every_class(), ..RetryPolicy::NONE };
-        let (mut after, mut saga) = (false, SagaWords::default());
+        let (mut after, mut saga, mut marks) = (false, SagaWords::default(), Marks::default());
         for word in words {
             if word == "after" {
                 after = true;
-            } else if after && !word.contains('=') && !["safe", "effects", "undo"].contains(&word) {
+            } else if after && !word.contains('=') && !["safe", "effects", "undo", "escalates"].contains(&word) {
                 let name = word.trim_end_matches(',');
                 match name.strip_prefix('~') {
                     Some(name) => edges.push((index(name), own, Strength::Soft)),
                     None => edges.push((index(name), own, Strength::Hard)),
                 }
             } else {
-                set_option(&mut spec, &mut retry, &mut saga, word);
+                set_option(&mut spec, &mut retry, &mut saga, &mut marks, word);
             }
         }
         spec.retry = builder.policy(retry);
-        builder.task(spec);
+        let task = builder.task(spec);
+        builder.gate(task, marks.gate);
+        if marks.escalates {
+            builder.escalate(task);
+        }
         if saga.scope > 0 {
             builder.scope(own, saga.scope);
         }
@@ -158,6 +174,16 @@ impl Teller {
             "skip" => Input::Skip { task },
             "omit" => Input::Omit { task },
             "adopt" => Input::Adopt { task, attempt },
+            "ask" => Input::Ask { task, expires_at: words.get(2).map(|at| Time(number(at))) },
+            "unfit" => Input::Unfit { task, class: FailureClass::from_name(words[2]).expect("a failure class") },
+            "yes" | "no" => {
+                let waits = || match self.run.state(task) {
+                    TaskState::Waiting { attempt, .. } => attempt,
+                    _ => attempt,
+                };
+                let verdict = if words[0] == "yes" { Verdict::Yes } else { Verdict::No };
+                Input::Answer { task, attempt: explicit.unwrap_or_else(waits), verdict }
+            }
             other => panic!("unknown input `{other}`"),
         }
     }
@@ -189,6 +215,16 @@ impl Teller {
                 format!("{} not undone: {}, again at {at}", of(task, attempt), class.name())
             }
             Event::CompensationAbandoned { task, attempt } => format!("{} abandoned half undone", of(task, attempt)),
+            Event::GateOpened { task, attempt, expires_at: None } => format!("{} asked", of(task, attempt)),
+            Event::GateOpened { task, attempt, expires_at: Some(Time(at)) } => {
+                format!("{} asked until {at}", of(task, attempt))
+            }
+            Event::GateApproved { task, attempt } => format!("{} approved", of(task, attempt)),
+            Event::GateRejected { task, attempt } => format!("{} rejected", of(task, attempt)),
+            Event::GateExpired { task, attempt } => format!("{} expired", of(task, attempt)),
+            Event::GateFailed { task, attempt, class } => {
+                format!("{} could not be asked: {}", of(task, attempt), class.name())
+            }
             Event::RunCancelled => "run cancelled".into(),
             Event::RunReopened => "run reopened".into(),
             Event::RunFinished { outcome } => format!("run finished: {}", outcome.name()),
@@ -207,6 +243,8 @@ impl Teller {
             TaskState::UndoRetrying { at, .. } => return format!("{} being undone again at {}", self.name(task), at.0),
             TaskState::NotUndone { class, .. } => return format!("{} not undone: {}", self.name(task), class.name()),
             TaskState::Waiting { cause: Cause::Doubt, .. } => " in doubt".into(),
+            TaskState::Waiting { cause: Cause::Approval { .. }, .. } => " for an answer".into(),
+            TaskState::Waiting { cause: Cause::Exhausted { class }, .. } => format!(" after {}", class.name()),
             _ => String::new(),
         };
         format!("{} {}{detail}", self.name(task), self.run.state(task).name())
@@ -229,6 +267,7 @@ impl Teller {
             states: (0..self.names.len() as u32).map(|i| Some(self.run.state(TaskIx(i)))).collect(),
             startable,
             owed: self.run.outstanding().map(owed).collect(),
+            question: self.run.next_question().map(|task| self.name(task).to_owned()),
             outcome: Some(self.run.outcome()),
         }
     }
@@ -254,6 +293,9 @@ impl Teller {
         let list = |items: &[String]| if items.is_empty() { "nothing".into() } else { items.join(", ") };
         if now.startable != self.shown.startable {
             tell(format!("may start: {}", list(&now.startable)));
+        }
+        if now.question != self.shown.question {
+            tell(format!("to be asked: {}", now.question.as_deref().unwrap_or("nobody")));
         }
         if now.owed != self.shown.owed {
             tell(format!("owed: {}", list(&now.owed)));

@@ -113,6 +113,8 @@ fn task_keys(old_workflow: &Workflow, old: &Task, new_workflow: &Workflow, new: 
         ("saga", old.saga != new.saga),
         ("writes", old.writes != new.writes),
         ("compensate", undoing(old_workflow, old) != undoing(new_workflow, new)),
+        ("approval", old.needs_approval != new.needs_approval),
+        ("on_exhausted", old.on_exhausted != new.on_exhausted),
         // What the workflow grants otherwise is told of the workflow, not of every task again.
         ("permissions", old.permissions != new.permissions && old_workflow.permissions == new_workflow.permissions),
     ];
@@ -164,6 +166,9 @@ fn body(workflow: &Workflow, kind: &TaskKind) -> Vec<(&'static str, String)> {
         TaskKind::Shell(crate::workflow::ShellTask::Script(script)) => vec![("run", script.clone())],
         TaskKind::Shell(crate::workflow::ShellTask::Argv(argv)) => {
             vec![("run", format!("{:?}", argv.iter().map(|arg| arg.written()).collect::<Vec<_>>()))]
+        }
+        TaskKind::Approval(gate) => {
+            vec![("approve", gate.question.written()), ("expires", format!("{:?}", gate.expires))]
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::condition::Condition;
 use crate::template::Template;
 use crate::workflow::{
-    Estimate, Isolation, OnDoubt, OutputFormat, Resources, Retry, ShellTask, Task, TaskIndex, TaskKind, Timeout,
+    Estimate, Isolation, OnDoubt, OnExhausted, OutputFormat, Resources, Retry, ShellTask, Task, TaskIndex, TaskKind,
+    Timeout,
 };
 
 /// See the module. The default is an ordinary task.
@@ -81,6 +82,8 @@ impl Task {
             resources: Resources::default(),
             compensate: None,
             fallback: None,
+            on_exhausted: OnExhausted::Fail,
+            needs_approval: false,
             saga: None,
             writes: Vec::new(),
             course: Course { is_removed: true, ..Course::default() },

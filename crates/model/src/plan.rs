@@ -230,6 +230,8 @@ fn pool(task: &Task, caps: &Caps) -> (usize, u64) {
         TaskKind::Agent(_) => (0, u64::from(caps.agent.value)),
         TaskKind::Shell(_) | TaskKind::Code(_) => (1, u64::from(caps.local.value)),
         TaskKind::Tool(_) => (2, u64::from(caps.tool.value)),
+        // A gate takes no slot while it waits.
+        TaskKind::Approval(_) => (4, u64::MAX),
     }
 }
 
@@ -279,7 +281,7 @@ fn makespan(workflow: &Workflow, durations: &[Option<u64>], path: &CriticalPath,
     let work = |task: TaskIndex| durations[task as usize].unwrap_or(0);
     // The longest task of a set, or its work spread over the slots of its pools, whichever is longer.
     let bound = |set: &[TaskIndex]| {
-        let mut pools = [(0u64, 1u64); 4];
+        let mut pools = [(0u64, 1u64); 5];
         for task in set {
             let (n, slots) = pool(&workflow.tasks[*task as usize], caps);
             pools[n] = (pools[n].0 + work(*task), slots);

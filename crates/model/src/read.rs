@@ -8,6 +8,7 @@ mod course;
 mod edges;
 mod fallbacks;
 pub(crate) mod fields;
+mod gates;
 mod header;
 mod invariants;
 mod kinds;

@@ -212,7 +212,7 @@ fn every_task() -> Value {
         "on_doubt": words("What to do with an attempt of unknown fate", &["rerun", "ask", "fail", "compensate"]),
         "compensate": {"description": "Undoes the task: a task body, or restore"},
         "saga": text("Scope of compensation"),
-        "approval": words("Ask a person first", &["required"]),
+        "approval": words("A person says yes to what it does before it starts", &["required"]),
         "speculate": {"type": "boolean", "description": "Start before soft dependencies have settled"},
         "on_soft_failure": words("When a soft dependency of a speculation fails", &["cancel", "rerun"]),
         "estimate": object(json!({
@@ -252,9 +252,9 @@ fn kinds() -> Value {
             "type": ["string", "array"], "items": {"type": ["string", "number", "boolean"]}, "minItems": 1,
             "description": "Shell: a script for sh -eu -c, or a program with its arguments (which take references)",
         },
-        "approve": text("Approval: the question"),
+        "approve": text("Approval: the question. Takes references"),
         "expires": duration("Approval: how long to wait"),
-        "on_expire": words("Approval: the answer then", &["reject", "approve"]),
+        "on_expire": words("Approval: what silence means; it is never a yes", &["reject"]),
         "workflow": text("Sub-workflow: its file"),
         "aggregate": words("Aggregate: how to join the dependencies' outputs", &["first_success", "all", "majority", "best_score"]),
     })

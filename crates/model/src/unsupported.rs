@@ -19,19 +19,16 @@ const KEYS: &[(Place, &str)] = &[
     (Resources, "slots"),
     (Task, "pool"),
     (Task, "singleton"),
-    (Task, "approval"),
     (Task, "speculate"),
     (Task, "on_soft_failure"),
     (Task, "cache"),
     (Task, "phase"),
-    (Task, "approve"),
     (Task, "workflow"),
     (Task, "aggregate"),
 ];
 
 /// Values that are refused where others are accepted.
-const VALUES: &[(Place, &str, &str)] =
-    &[(Workflow, "optimization_mode", "aggressive"), (Task, "on_exhausted", "human")];
+const VALUES: &[(Place, &str, &str)] = &[(Workflow, "optimization_mode", "aggressive")];
 
 /// Tells when the key cannot be used yet; true when it was told.
 pub(crate) fn key(place: Place, key: &str, span: Span, sink: &mut Sink<'_>) -> bool {

@@ -156,6 +156,10 @@ pub struct Task {
     /// The task that runs only when this one fails, and whose output stands in for this one's. Its edges are those of
     /// `depends_on`: it waits softly for this task, and whatever depends on this one depends on both.
     pub fallback: Option<TaskIndex>,
+    /// What becomes of it when its retries are used up.
+    pub on_exhausted: OnExhausted,
+    /// `approval: required`: a person says yes before anything of it starts.
+    pub needs_approval: bool,
     /// `estimate:`.
     pub estimate: Estimate,
     /// Which executor performs it (`local` for shell, code and tool tasks; `process` for agents).
@@ -207,6 +211,7 @@ pub enum TaskKind {
     Tool(Box<ToolTask>),
     Code(Box<CodeTask>),
     Shell(ShellTask),
+    Approval(Box<ApprovalTask>),
 }
 
 /// `prompt:` and/or `agent:`.
@@ -307,6 +312,15 @@ pub enum ShellTask {
     Argv(Vec<Template>),
 }
 
+/// `approve:`.
+#[derive(Debug, Clone)]
+pub struct ApprovalTask {
+    /// What a person is asked.
+    pub question: Template,
+    /// How long an answer is waited for; silence is a no.
+    pub expires: Option<Duration>,
+}
+
 /// Limits on the time of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeout {
@@ -353,6 +367,15 @@ pub enum OnDoubt {
     Ask,
     Fail,
     Compensate,
+}
+
+/// `on_exhausted`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "the contract's own words")]
+pub enum OnExhausted {
+    #[default]
+    Fail,
+    Human,
 }
 
 /// `limits.budget`: what a run may spend; `None` is no limit.
@@ -431,13 +454,14 @@ impl Task {
         crate::template::secret_names(self.env.iter().chain(undoing).map(|(_, value)| value))
     }
 
-    /// `agent`, `tool`, `code` or `shell`.
+    /// `agent`, `tool`, `code`, `shell` or `approval`.
     pub fn kind_name(&self) -> &'static str {
         match self.kind {
             TaskKind::Agent(_) => "agent",
             TaskKind::Tool(_) => "tool",
             TaskKind::Code(_) => "code",
             TaskKind::Shell(_) => "shell",
+            TaskKind::Approval(_) => "approval",
         }
     }
 

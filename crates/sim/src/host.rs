@@ -7,8 +7,9 @@ use raddle_engine::ports::Journal as _;
 use raddle_engine::task_program::TaskProgram;
 use raddle_engine::view::RunView;
 use raddle_engine::{Budget, Ending, Engine, EngineError, Money, OnStorageFault, Outcome};
-use raddle_kernel::{Phase, TaskIx};
+use raddle_kernel::{Phase, TaskIx, TaskState};
 
+use crate::answers;
 use crate::disk::SimJournal;
 use crate::faults::{Kind, Place};
 use crate::stage::Stage;
@@ -117,8 +118,11 @@ fn words(world: &World<'_>, whim: Whim, engine: &mut SimEngine<'_, '_, '_>) {
     for task in (0..world.subject.workflow.tasks.len() as u32).map(TaskIx) {
         let phase = engine.run_state().state(task).phase();
         let failed = matches!(phase, Phase::Failed | Phase::FailedSafe | Phase::Cancelled);
-        if phase == Phase::Waiting {
-            answer(world, task, engine);
+        if let TaskState::Waiting { cause, .. } = engine.run_state().state(task) {
+            match answers::to(world, task, cause, engine.asked(task)) {
+                Some(said) => _ = engine.answer(&said).ok(),
+                None => answer(world, task, engine),
+            }
         } else if whim == Whim::Meddle && failed {
             let mut chance = world.luck.at(Place::Answer(task.0, world.witness.borrow().turn(task)), 3);
             match chance.below(3) {

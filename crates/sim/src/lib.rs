@@ -2,6 +2,7 @@
 //! It starts no process, opens no file and no connection, and knows nothing of the ones that do.
 
 mod acts;
+mod answers;
 pub mod chance;
 mod disk;
 mod ended;

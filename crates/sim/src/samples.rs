@@ -90,6 +90,7 @@ fn templates(task: &Task) -> Vec<&Template> {
         TaskKind::Code(code) => found.extend(code.context.iter().map(|(_, template)| template)),
         TaskKind::Shell(ShellTask::Argv(parts)) => found.extend(parts),
         TaskKind::Shell(ShellTask::Script(_)) => {}
+        TaskKind::Approval(gate) => found.push(&gate.question),
     }
     found
 }

@@ -246,6 +246,8 @@ impl Dispatcher for Stage<'_, '_> {
         self.post(after_ms, Mail::Stopped(key));
     }
 
+    fn answered(&mut self, _ticket: u64, _said: Result<(), Vec<String>>) {}
+
     fn wait(&mut self, until: Option<Time>, reports: &mut Vec<Report>) {
         let world = self.world;
         self.waits += 1;

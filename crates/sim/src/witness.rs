@@ -266,7 +266,11 @@ impl Witness {
                     self.asked = true;
                 }
             }
-            Fact::AttemptDoubted { .. } | Fact::Cancelled | Fact::BudgetSet { .. } => self.asked = true,
+            Fact::AttemptDoubted { .. }
+            | Fact::Cancelled
+            | Fact::BudgetSet { .. }
+            | Fact::GateRejected { .. }
+            | Fact::GateExpired { .. } => self.asked = true,
             // Nobody had to say so.
             Fact::TaskSkipped { task } if subject.stands_in_for(task.0).is_some() => {}
             Fact::TaskRetried { task } | Fact::TaskSkipped { task } => {

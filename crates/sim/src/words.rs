@@ -64,6 +64,13 @@ pub(crate) fn of(record: &Record, subject: &Subject, witness: &Witness) -> Optio
             format!("{}: not compensated ({}); {then}", id(task), class.name())
         }
         Fact::CompensationAbandoned { task, .. } => format!("{}: undone half, undone again", id(task)),
+        Fact::GateOpened { task, .. } => format!("{}: a person is asked", id(task)),
+        Fact::GateApproved { task, .. } => format!("{}: a person says yes", id(task)),
+        Fact::GateRejected { task, .. } => format!("{}: a person says no", id(task)),
+        Fact::GateExpired { task, .. } => format!("{}: nobody answers in time", id(task)),
+        Fact::GateFailed { task, class, message, .. } => {
+            format!("{}: nobody can be asked ({}: {message})", id(task), class.name())
+        }
     })
 }
 

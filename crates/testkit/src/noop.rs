@@ -69,6 +69,8 @@ impl Dispatcher for NoopDispatcher {
 
     fn stop(&mut self, _key: AttemptKey, _cause: StopCause, _grace: Duration) {}
 
+    fn answered(&mut self, _ticket: u64, _said: Result<(), Vec<String>>) {}
+
     fn wait(&mut self, _until: Option<Time>, reports: &mut Vec<Report>) {
         reports.extend(self.started.drain(..).map(|(key, epoch)| {
             Report::Ended(Ended { key, epoch, result: Ok(RawOutput::Json(String::new())), usage: None, session: None })

@@ -144,6 +144,8 @@ impl Dispatcher for Scripted<'_> {
         }
     }
 
+    fn answered(&mut self, _ticket: u64, _said: Result<(), Vec<String>>) {}
+
     fn wait(&mut self, until: Option<Time>, reports: &mut Vec<Report>) {
         let due = self.mail.first_key_value().map(|((at, _), _)| *at);
         let wake = match (due, until) {

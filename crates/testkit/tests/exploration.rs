@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use raddle_kernel::{OnDoubt, Pool, RetryPolicy, Strength, TaskIx, TaskSpec};
-use raddle_testkit::sim::{Plot, Story, explore};
+use raddle_kernel::{Gate, OnDoubt, Pool, RetryPolicy, Strength, TaskIx, TaskSpec};
+use raddle_testkit::sim::{Asks, Plot, Story, explore};
 
 /// A task with effects or without, safe or not, with one retry or none.
 fn plot(kind: usize, depends_on: Vec<(TaskIx, Strength)>) -> Plot {
@@ -14,15 +14,42 @@ fn plot(kind: usize, depends_on: Vec<(TaskIx, Strength)>) -> Plot {
         (false, true, OnDoubt::Ask, 0),
         (true, true, OnDoubt::Fail, 0),
         (false, true, OnDoubt::Rerun, 1),
+        (false, false, OnDoubt::Ask, 0),
+        (true, false, OnDoubt::Ask, 0),
+        (false, true, OnDoubt::Ask, 0),
     ][kind];
     let retry = RetryPolicy { max, initial_ms: 0, classes: RetryPolicy::every_class(), ..RetryPolicy::NONE };
     let spec =
         TaskSpec { priority: 0, weight: 1, pool: Pool(0), safe_to_fail, side_effects: effects, on_doubt, retry: 0 };
+    let asks = match kind {
+        GATE => Asks { gate: Gate::Decides, ..Asks::default() },
+        GATED => Asks { gate: Gate::Precedes, ..Asks::default() },
+        ESCALATING => Asks { escalates: true, ..Asks::default() },
+        _ => Asks::default(),
+    };
     let condition = (kind == 2).then_some(false);
-    Plot { depends_on, spec, retry, timeout_ms: 0, condition }
+    Plot { depends_on, spec, retry, timeout_ms: 0, condition, asks }
 }
 
 const KINDS: usize = 5;
+/// A gate, a safe task behind a yes of its own, and one whose last failure people judge.
+const GATE: usize = 5;
+const GATED: usize = 6;
+const ESCALATING: usize = 7;
+
+#[test]
+fn every_way_through_gates() {
+    let with = [GATE, GATED, ESCALATING];
+    let mut stories = Vec::new();
+    for one in with {
+        for other in (0..KINDS).chain(with) {
+            stories.extend(graphs(&[one, other]));
+            stories.extend(graphs(&[other, one]));
+        }
+    }
+    let states = explore_all(&graphs(&[GATED]), 3) + explore_all(&stories, 1);
+    assert!(states > 5_000, "only {states} states");
+}
 
 /// Every graph over these kinds of tasks, in waves and not: each pair has no edge, a hard or a soft one.
 fn graphs(kinds: &[usize]) -> Vec<Story> {

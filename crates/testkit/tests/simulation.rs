@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use raddle_testkit::bench::Scratch;
-use raddle_testkit::sim::{Broken, Mishap, Sabotage, Tally, live_through, live_through_mishap, live_through_on_disk};
+use raddle_testkit::sim::{
+    Broken, Mishap, Sabotage, Story, Tally, live_through, live_through_mishap, live_through_on_disk,
+};
 
 /// Enough for every misfortune to happen often, few enough for every build.
 const SEEDS: u64 = 12_000;
@@ -77,17 +79,34 @@ fn a_process_may_die_at_every_single_step() {
     let marks = [
         "crash before append",
         "crash after append",
+        "crash after an answer",
         "crash while starting",
         "crash while stopping",
         "crash while waiting",
     ];
-    let places: u64 = (0..60).map(|seed| everywhere(seed, Mishap::DiesAtCall, &marks)).sum();
+    let places: u64 = (0..80).map(|seed| everywhere(seed, Mishap::DiesAtCall, &marks)).sum();
+    assert!(places > 2000, "only {places} places");
+}
+
+/// The same around questions and answers: no crash makes a yes out of anything else, and none is forgotten.
+#[test]
+fn a_process_may_die_at_every_step_around_a_gate() {
+    let marks = [
+        "crash before append",
+        "crash after append",
+        "crash after an answer",
+        "crash while starting",
+        "crash while stopping",
+        "crash while waiting",
+    ];
+    let asking = (1000..).filter(|seed| Story::of(*seed).asks()).take(90);
+    let places: u64 = asking.map(|seed| everywhere(seed, Mishap::DiesAtCall, &marks)).sum();
     assert!(places > 2000, "only {places} places");
 }
 
 #[test]
 fn every_single_append_may_fail() {
-    let places: u64 = (0..40).map(|seed| everywhere(seed, Mishap::AppendFails, &["append failed"])).sum();
+    let places: u64 = (0..50).map(|seed| everywhere(seed, Mishap::AppendFails, &["append failed"])).sum();
     assert!(places > 300, "only {places} places");
 }
 

@@ -7,8 +7,13 @@ use std::path::{Path, PathBuf};
 /// must leave it.
 const LARGE: &[(&str, &str)] = &[
     ("crates/kernel/src/run.rs", "the fold and its one door: splitting it would open a second door"),
+    ("crates/kernel/src/graph.rs", "the builder and what it builds: marks are set and read in one place"),
+    ("crates/journal/src/record/v1.rs", "one version of the format, with every record that it has"),
     ("crates/engine/src/drive.rs", "the loop with everything that it keeps true"),
     ("crates/cli/src/run/host.rs", "the wiring of one run, in the order in which it happens"),
+    ("crates/cli/src/run/look.rs", "the commands that look, one beside the other: they say the same in the same words"),
+    ("crates/engine/src/task_program.rs", "one program's whole port; what it needs lies beside it"),
+    ("crates/model/src/workflow.rs", "the whole workflow as plain types, to be read in one go"),
     ("crates/executors/src/local.rs", "the one loop over all executors: every one of them has its rows in it"),
     ("crates/executors/src/process/supervisor.rs", "one process's whole life, told in one place"),
 ];

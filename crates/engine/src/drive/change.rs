@@ -7,11 +7,11 @@ use raddle_kernel::{Graph, Input, Refusal, Run, TaskIx, TaskState, Time};
 use raddle_model::patch::{Change, Expansion};
 
 use super::{Engine, EngineError, plain_fact};
-use crate::attempt::{Failure, Reply};
+use crate::attempt::Failure;
 use crate::fact::{Fact, Patched, Record};
 use crate::patch::{self, PatchRequest};
 use crate::ports::{Clock, Dispatcher, Journal};
-use crate::program::{Context, Gate, Program};
+use crate::program::{Context, Program, Turn};
 use crate::snapshot::Snapshot;
 
 /// The graph that a chapter began with; what is stored later changes it step by step.
@@ -50,22 +50,22 @@ impl<P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'_, P, D, J, C> {
             tasks: u32::try_from(tasks).unwrap_or(u32::MAX),
         })));
         self.program.adopt(redefinition);
-        self.gated = self.program.gated();
+        self.conditional = self.program.conditional();
         // What was taken out may have been all that was left to do.
         self.input(Input::Tick, |event| plain_fact(event, "")).ok();
+        if !request.change.is_the_runs_own() {
+            self.ask_about_what_changed();
+        }
         Ok(())
     }
 
     /// The same for another process, which hears of it when it is durable.
-    pub(super) fn patch_on_request(&mut self, request: &PatchRequest, reply: Reply) {
+    pub(super) fn hear_patch(&mut self, ticket: u64, request: &PatchRequest) {
         let result = match self.stopping {
             Some(_) => Err(vec!["the run is being stopped".to_owned()]),
             None => self.patch(request),
         };
-        match result {
-            Ok(()) => self.replies.push(reply),
-            Err(lines) => reply.answer(Err(lines)),
-        }
+        self.heard.push((ticket, result));
     }
 
     /// Loaded records were folded over graphs that are good for that alone; the program's has pools and policies too.
@@ -77,7 +77,7 @@ impl<P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'_, P, D, J, C> {
         })
     }
 
-    /// Asks the program about gated tasks whose turn has come. What is omitted may let others' turns come.
+    /// Asks the program about tasks with conditions whose turn has come. What is omitted may let others' turns come.
     pub(super) fn ask_program(&mut self, now: Time) {
         if self.stopping.is_some() || self.run.finished().is_some() {
             return;
@@ -85,21 +85,21 @@ impl<P: Program, D: Dispatcher, J: Journal, C: Clock> Engine<'_, P, D, J, C> {
         let turn = |run: &Run, task: &TaskIx| run.attempts(*task) == 0 && matches!(run.state(*task), TaskState::Ready);
         // What is not needed has no condition and no list.
         self.skip_unneeded();
-        while let Some(at) = self.gated.iter().position(|task| turn(&self.run, task)) {
-            let task = self.gated.swap_remove(at);
+        while let Some(at) = self.conditional.iter().position(|task| turn(&self.run, task)) {
+            let task = self.conditional.swap_remove(at);
             let epoch = self.journal.epoch();
             let left = self.admission.ledger().left_of(task);
             let undoing = false;
             let context =
                 Context { run: &self.run, outputs: &self.outputs, journal: self.journal, epoch, now, left, undoing };
-            match self.program.gate(task, &context) {
-                Gate::Open => {}
-                Gate::Omit(reason) => {
+            match self.program.turn(task, &context) {
+                Turn::Open => {}
+                Turn::Omit(reason) => {
                     let fact = |event| plain_fact(event, &reason);
                     self.input(Input::Omit { task }, fact).expect("a ready task can be omitted");
                     self.skip_unneeded();
                 }
-                Gate::Expand(items) => self.expand(task, items),
+                Turn::Expand(items) => self.expand(task, items),
             }
         }
     }

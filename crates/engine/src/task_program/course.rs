@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{TaskProgram, Values};
 use crate::attempt::{Failure, RawOutput};
 use crate::patch::{PatchRequest, Redefine, Redefinition};
-use crate::program::{Context, Gate};
+use crate::program::{Context, Turn};
 
 /// More items than this are refused.
 const MAX_ITEMS: usize = 10_000;
@@ -25,7 +25,7 @@ pub(super) struct Course {
     pub(super) item: Option<Value>,
     /// Lists by their task; what they are made of is settled, and how changes with the definition alone.
     lists: HashMap<TaskIx, Arc<Vec<Value>>>,
-    /// Why gates could not be acted upon.
+    /// Why what was said of a task could not be acted upon.
     refused: HashMap<TaskIx, String>,
 }
 
@@ -53,7 +53,7 @@ impl TaskProgram {
         task.course.stands_for.as_deref().unwrap_or(&task.id)
     }
 
-    pub(super) fn gated_tasks(&self) -> Vec<TaskIx> {
+    pub(super) fn conditional_tasks(&self) -> Vec<TaskIx> {
         if self.simulate {
             return Vec::new();
         }
@@ -65,17 +65,17 @@ impl TaskProgram {
         asks.map(|(i, _)| TaskIx(i)).collect()
     }
 
-    pub(super) fn gate_of(&mut self, task: TaskIx, context: &Context<'_>) -> Gate {
+    pub(super) fn turn_of(&mut self, task: TaskIx, context: &Context<'_>) -> Turn {
         // What cannot be judged fails as an attempt does, when one is prepared.
         match self.condition(task, context) {
             Some(Ok(true)) | None => {}
-            Some(Ok(false)) => return Gate::Omit(self.false_condition(task)),
-            Some(Err(_)) => return Gate::Open,
+            Some(Ok(false)) => return Turn::Omit(self.false_condition(task)),
+            Some(Err(_)) => return Turn::Open,
         }
         let expanded = self.task(task).course.foreach.as_ref().is_none_or(|foreach| !foreach.items.is_empty());
         match self.list(task, context) {
-            Some(Ok(list)) if !expanded && !list.is_empty() => Gate::Expand(list.len() as u32),
-            _ => Gate::Open,
+            Some(Ok(list)) if !expanded && !list.is_empty() => Turn::Expand(list.len() as u32),
+            _ => Turn::Open,
         }
     }
 
@@ -111,7 +111,7 @@ impl TaskProgram {
         Some(list)
     }
 
-    /// Before an attempt of the task is prepared: what its gate could not say, and its item.
+    /// Before an attempt of the task is prepared: what could not be said when its turn came, and its item.
     pub(super) fn course_allows(&mut self, task: TaskIx, context: &Context<'_>) -> Result<(), Failure> {
         self.course.item = None;
         if self.simulate {

@@ -4,10 +4,11 @@
 use raddle_kernel::{Graph, GraphBuilder, OnDoubt, Pool, RetryPolicy, Strength, TaskIx, TaskSpec};
 use raddle_model::workflow::{self, Task, TaskKind, Workflow};
 
-use super::{AGENT, LOCAL, TOOL, retries, undo};
+use super::{AGENT, LOCAL, TOOL, escalates, gate_of, retries, undo};
 
-/// The kernel's graph of a workflow; see [`super::TaskProgram::new`].
-pub fn graph_of(workflow: &Workflow, weights: &[u32], mode: workflow::ExecutionMode) -> Graph {
+/// The kernel's graph of a workflow; see [`super::TaskProgram::new`]. A simulated run asks nobody: nothing is performed
+/// that could be approved.
+pub fn graph_of(workflow: &Workflow, weights: &[u32], mode: workflow::ExecutionMode, simulate: bool) -> Graph {
     let edges = workflow.tasks.iter().map(|t| t.depends_on.len()).sum();
     let mut builder = GraphBuilder::with_capacity(workflow.tasks.len(), edges);
     builder.waves(mode == workflow::ExecutionMode::Waves);
@@ -30,6 +31,12 @@ pub fn graph_of(workflow: &Workflow, weights: &[u32], mode: workflow::ExecutionM
             },
             retry,
         });
+        if !simulate {
+            builder.gate(TaskIx(i as u32), gate_of(task));
+        }
+        if escalates(task) && !simulate {
+            builder.escalate(TaskIx(i as u32));
+        }
         if task.course.superseded_by.is_some() {
             builder.supersede(TaskIx(i as u32));
         }
@@ -55,5 +62,7 @@ pub fn pool_of(task: &Task) -> Pool {
         TaskKind::Agent(_) => AGENT,
         TaskKind::Shell(_) | TaskKind::Code(_) => LOCAL,
         TaskKind::Tool(_) => TOOL,
+        // It never takes a slot there.
+        TaskKind::Approval(_) => LOCAL,
     }
 }

@@ -159,6 +159,11 @@ impl Told {
             Fact::CompensationSucceeded { task, .. } => format!("{} undone", self.id(task)),
             Fact::CompensationFailed { task, class, .. } => format!("{} not undone: {}", self.id(task), class.name()),
             Fact::CompensationAbandoned { task, .. } => format!("{} half undone", self.id(task)),
+            Fact::GateOpened { task, .. } => format!("{} asked", self.id(task)),
+            Fact::GateApproved { task, .. } => format!("{} approved", self.id(task)),
+            Fact::GateRejected { task, .. } => format!("{} rejected", self.id(task)),
+            Fact::GateExpired { task, .. } => format!("{} expired", self.id(task)),
+            Fact::GateFailed { task, class, .. } => format!("{} cannot be asked: {}", self.id(task), class.name()),
         };
         self.records().into_iter().map(word).collect()
     }

@@ -4,6 +4,7 @@
 
 use raddle_engine::attempt::{CostIs, Usage};
 use raddle_engine::fact::{Chapter, Fact, OutputRef, Patched, Record};
+use raddle_engine::gates::Question;
 use raddle_engine::{Budget, Money};
 use raddle_kernel::{Attempt, FailureClass, Outcome, TaskIx, Time};
 use serde::{Deserialize, Serialize};
@@ -121,6 +122,40 @@ enum FactV1<'a> {
     },
     #[serde(borrow)]
     Patched(PatchedV1<'a>),
+    GateOpened {
+        task: u32,
+        attempt: u32,
+        expires_at: Option<u64>,
+        question: &'a str,
+        work: &'a str,
+        hash: [u8; 32],
+    },
+    GateApproved {
+        task: u32,
+        attempt: u32,
+        by: &'a str,
+        #[serde(borrow)]
+        comment: Option<&'a str>,
+        #[serde(borrow)]
+        output: Option<OutputV1<'a>>,
+    },
+    GateRejected {
+        task: u32,
+        attempt: u32,
+        by: &'a str,
+        #[serde(borrow)]
+        comment: Option<&'a str>,
+    },
+    GateExpired {
+        task: u32,
+        attempt: u32,
+    },
+    GateFailed {
+        task: u32,
+        attempt: u32,
+        class: u8,
+        message: &'a str,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -312,6 +347,28 @@ fn mirror(fact: &Fact) -> FactV1<'_> {
         Fact::CompensationAbandoned { task, attempt } => {
             FactV1::CompensationAbandoned { task: task.0, attempt: attempt.0 }
         }
+        Fact::GateOpened { task, attempt, expires_at, question } => FactV1::GateOpened {
+            task: task.0,
+            attempt: attempt.0,
+            expires_at: expires_at.map(|t| t.0),
+            question: &question.text,
+            work: &question.work,
+            hash: question.hash,
+        },
+        Fact::GateApproved { task, attempt, by, comment, output } => FactV1::GateApproved {
+            task: task.0,
+            attempt: attempt.0,
+            by,
+            comment: comment.as_deref(),
+            output: output.as_ref().map(mirror_output),
+        },
+        Fact::GateRejected { task, attempt, by, comment } => {
+            FactV1::GateRejected { task: task.0, attempt: attempt.0, by, comment: comment.as_deref() }
+        }
+        Fact::GateExpired { task, attempt } => FactV1::GateExpired { task: task.0, attempt: attempt.0 },
+        Fact::GateFailed { task, attempt, class, message } => {
+            FactV1::GateFailed { task: task.0, attempt: attempt.0, class: class_number(*class), message }
+        }
     }
 }
 
@@ -424,6 +481,32 @@ fn fact(stored: FactV1<'_>) -> Result<Fact, &'static str> {
         FactV1::CompensationAbandoned { task, attempt } => {
             Fact::CompensationAbandoned { task: TaskIx(task), attempt: Attempt(attempt) }
         }
+        FactV1::GateOpened { task, attempt, expires_at, question, work, hash } => Fact::GateOpened {
+            task: TaskIx(task),
+            attempt: Attempt(attempt),
+            expires_at: expires_at.map(Time),
+            question: Box::new(Question { text: question.into(), work: work.into(), hash }),
+        },
+        FactV1::GateApproved { task, attempt, by, comment, output } => Fact::GateApproved {
+            task: TaskIx(task),
+            attempt: Attempt(attempt),
+            by: by.into(),
+            comment: comment.map(Into::into),
+            output: output.map(output_ref),
+        },
+        FactV1::GateRejected { task, attempt, by, comment } => Fact::GateRejected {
+            task: TaskIx(task),
+            attempt: Attempt(attempt),
+            by: by.into(),
+            comment: comment.map(Into::into),
+        },
+        FactV1::GateExpired { task, attempt } => Fact::GateExpired { task: TaskIx(task), attempt: Attempt(attempt) },
+        FactV1::GateFailed { task, attempt, class, message } => Fact::GateFailed {
+            task: TaskIx(task),
+            attempt: Attempt(attempt),
+            class: class_of(class)?,
+            message: message.into(),
+        },
     })
 }
 

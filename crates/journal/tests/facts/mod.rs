@@ -6,6 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 use raddle_engine::attempt::{CostIs, Usage};
 use raddle_engine::fact::{Chapter, Fact, OutputRef, Patched, Record};
+use raddle_engine::gates::Question;
 use raddle_engine::{Budget, Money};
 use raddle_kernel::{Attempt, FailureClass, Outcome, TaskIx, Time};
 
@@ -134,6 +135,32 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         }),
         (any::<u64>(), text()).prop_map(|(paused_ms, reason)| Fact::StorageRecovered { paused_ms, reason }),
         text().prop_map(|reason| Fact::Salvaged { reason }),
+        any_gate(),
+    ]
+}
+
+fn any_gate() -> impl Strategy<Value = Fact> {
+    let task = || any::<u32>().prop_map(TaskIx);
+    let attempt = || any::<u32>().prop_map(Attempt);
+    let text = || ".{0,12}".prop_map(String::into_boxed_str);
+    prop_oneof![
+        (task(), attempt(), option::of(any::<u64>().prop_map(Time)), text(), text(), any::<[u8; 32]>()).prop_map(
+            |(task, attempt, expires_at, text, work, hash)| {
+                let question = Box::new(Question { text, work, hash });
+                Fact::GateOpened { task, attempt, expires_at, question }
+            }
+        ),
+        (task(), attempt(), text(), option::of(text()), option::of(any_output()))
+            .prop_map(|(task, attempt, by, comment, output)| Fact::GateApproved { task, attempt, by, comment, output }),
+        (task(), attempt(), text(), option::of(text())).prop_map(|(task, attempt, by, comment)| Fact::GateRejected {
+            task,
+            attempt,
+            by,
+            comment
+        }),
+        (task(), attempt()).prop_map(|(task, attempt)| Fact::GateExpired { task, attempt }),
+        (task(), attempt(), proptest::sample::select(&FailureClass::ALL[..]), text())
+            .prop_map(|(task, attempt, class, message)| Fact::GateFailed { task, attempt, class, message }),
     ]
 }
 

@@ -5,7 +5,7 @@ use alloc::vec;
 
 use super::Run;
 use crate::state::Phase;
-use crate::{Outcome, TaskIx, TaskState};
+use crate::{Cause, Gate, Outcome, TaskIx, TaskState};
 
 impl Run {
     /// Compares everything derived with what the states say; for tests and after recovery. O(tasks + edges).
@@ -27,7 +27,9 @@ impl Run {
                 return Err("live set");
             }
             match phase {
-                Phase::Ready if !self.is_startable(task) => return Err("a ready task is not in the ready set"),
+                Phase::Ready if self.must_ask(task) == self.is_startable(task) => {
+                    return Err("a ready task is not in the ready set, or is there unasked");
+                }
                 Phase::ToUndo if self.is_startable(task) != self.is_next_to_undo(task) => {
                     return Err("turn of a compensation");
                 }
@@ -35,12 +37,21 @@ impl Run {
                 _ if self.is_startable(task) => return Err("a task that is not ready is in the ready set"),
                 _ => {}
             }
+            if self.asking.contains(i) != (phase == Phase::Ready && self.must_ask(task)) {
+                return Err("those about whom a person has to be asked");
+            }
             let unmet = self.graph.predecessors(task).filter(|(d, _)| !self.phase(*d).settled()).count();
             if self.cells[i as usize].unmet as usize != unmet {
                 return Err("count of unmet dependencies");
             }
             let blamed = self.blame(task);
             match state {
+                TaskState::Waiting { cause: Cause::Approval { .. }, .. } if self.graph.gate(task) == Gate::None => {
+                    return Err("an answer is waited for where nobody is to be asked");
+                }
+                TaskState::Running { .. } if self.must_ask(task) => {
+                    return Err("an attempt behind a gate without a yes");
+                }
                 TaskState::Blocked { .. } if blamed.is_none() => return Err("blocked by nobody"),
                 TaskState::Omitted { by } if by != task && self.omitter(task).is_none() => {
                     return Err("omitted because of nobody");

@@ -18,7 +18,7 @@ pub enum Unpatchable {
     NotNow,
     /// The graph is not a continuation of this one: it has fewer tasks, or other waves.
     Foreign,
-    /// The task has started or settled and would be taken out or get other dependencies.
+    /// The task has started or settled and would be taken out, get other dependencies or another gate.
     Started(TaskIx),
     /// The task would be in another saga, or in one that has failed.
     Saga(TaskIx),
@@ -62,7 +62,8 @@ impl Run {
             if self.phase(task) == Phase::Removed && !detached(&graph, task) {
                 return Err(Unpatchable::Attached(task));
             }
-            let is_new = !removed.contains(&task) && !same_dependencies(&self.graph, &graph, task);
+            let same = same_dependencies(&self.graph, &graph, task) && self.graph.gate(task) == graph.gate(task);
+            let is_new = !removed.contains(&task) && !same;
             if is_new && !self.is_untouched(task) {
                 return Err(Unpatchable::Started(task));
             }
@@ -71,10 +72,12 @@ impl Run {
             }
         }
         for task in removed {
+            self.close_gate(*task);
             self.mark(*task, Step::Remove, TaskState::Removed);
         }
         for task in rewired {
-            if self.phase(task) == Phase::Ready {
+            self.close_gate(task);
+            if matches!(self.phase(task), Phase::Ready | Phase::Waiting) {
                 self.mark(task, Step::Hold, TaskState::Pending);
             }
         }
@@ -101,7 +104,12 @@ impl Run {
     /// Whether a patch may change the task: it has not started, and nobody has decided about it.
     pub fn is_untouched(&self, task: TaskIx) -> bool {
         let cell = &self.cells[task.index()];
-        cell.attempts == 0 && matches!(cell.state.phase(), Phase::Pending | Phase::Ready | Phase::Blocked)
+        match cell.state.phase() {
+            Phase::Pending | Phase::Ready | Phase::Blocked => cell.attempts == 0,
+            // A question is not an answer.
+            Phase::Waiting => self.is_asked(task) && self.asked_first(task),
+            _ => false,
+        }
     }
 
     pub(super) fn is_detached(&self, task: TaskIx) -> bool {
@@ -126,7 +134,7 @@ impl Run {
             })
             .collect();
         for task in self.cells.len() as u32..graph.len() as u32 {
-            self.cells.push(Cell { state: TaskState::Pending, unmet: 0, attempts: 0, failures: 0 });
+            self.cells.push(Cell { state: TaskState::Pending, unmet: 0, attempts: 0, failures: 0, approved: false });
             self.touched.push(TaskIx(task));
         }
         self.saga.grow(&graph);
@@ -160,12 +168,16 @@ impl Run {
         let (graph, n) = (Arc::clone(&self.graph), self.cells.len());
         self.ready = (0..graph.pools()).map(|p| Bitmap::new(graph.pool_size(Pool(p as u8)))).collect();
         (self.live, self.live_in) = (Bitmap::new(n), vec![0; graph.pools()]);
+        self.asking = Bitmap::new(n);
         (self.tally, self.failed_required) = ([0; Phase::COUNT], 0);
         self.unsettled_in_level = vec![0; if graph.in_waves() { graph.levels() as usize } else { 0 }];
         for task in (0..n as u32).map(TaskIx) {
             let (phase, pool) = (self.phase(task), usize::from(graph.pool(task).0));
             self.tally[phase as usize] += 1;
             match phase {
+                Phase::Ready if self.must_ask(task) => {
+                    self.asking.insert(task.0);
+                }
                 Phase::Ready => {
                     self.ready[pool].insert(graph.rank(task));
                 }

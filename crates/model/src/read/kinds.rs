@@ -35,7 +35,7 @@ const SANDBOX_MEMORY: u64 = 64 << 20;
 const MAX_CODE_BYTES: usize = 4 << 20;
 
 impl<'a, 'n> Body<'a, 'n, '_, '_> {
-    fn get(&self, key: &str) -> Option<&'a Node<'n>> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a Node<'n>> {
         self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
     }
 
@@ -43,7 +43,7 @@ impl<'a, 'n> Body<'a, 'n, '_, '_> {
         references::template(node, self.names, self.uses, &mut self.cx.sink)
     }
 
-    fn text_template(&mut self, text: &str, span: Span) -> Template {
+    pub(super) fn text_template(&mut self, text: &str, span: Span) -> Template {
         references::text_template(text, span, self.names, self.uses, &mut self.cx.sink)
     }
 

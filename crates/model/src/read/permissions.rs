@@ -202,6 +202,7 @@ pub(super) fn fit(
             let bad = code.allowed_read_paths.iter().find_map(|path| Location::parse(path).err());
             bad.map(|reason| ("sandbox_config", "read this path", reason))
         }
+        TaskKind::Approval(_) => None,
     };
     if let Some((at, what, rule)) = refused {
         let span = key(at).unwrap_or(span);

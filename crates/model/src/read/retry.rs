@@ -48,7 +48,7 @@ pub(super) fn exhausted(node: &Node<'_>, is_agent: bool, sink: &mut Sink<'_>) ->
     let crate::syntax::Data::Map(entries) = &node.data else {
         let word = node.text().unwrap_or_default();
         if !unsupported::value(Place::Task, "on_exhausted", word, node.span, sink) {
-            fields::choice("on_exhausted", node, &[("fail", ())], sink);
+            fields::choice("on_exhausted", node, &[("fail", ()), ("human", ())], sink);
         }
         return None;
     };

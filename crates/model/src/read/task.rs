@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::course;
 use super::edges::{self, Edge};
 use super::fields::{self, BareNumber};
+use super::gates;
 use super::header::{self, Header};
 use super::kinds;
 use super::permissions;
@@ -21,7 +22,8 @@ use crate::syntax::{Entry, Node, Span};
 use crate::template::secret_names;
 use crate::unsupported::{self, Place};
 use crate::workflow::{
-    AgentContext, AgentTask, Estimate, Isolation, OnDoubt, OutputFormat, Resources, Task, TaskIndex, TaskKind, Timeout,
+    AgentContext, AgentTask, Estimate, Isolation, OnDoubt, OnExhausted, OutputFormat, Resources, Task, TaskIndex,
+    TaskKind, Timeout,
 };
 
 /// What the graph needs of a task.
@@ -102,6 +104,8 @@ struct Common {
     executor: Option<String>,
     isolation: Option<Isolation>,
     on_doubt: Option<OnDoubt>,
+    on_exhausted: OnExhausted,
+    approval: bool,
     estimate: Estimate,
     resources: Resources,
     env: Vec<(String, crate::template::Template)>,
@@ -145,6 +149,7 @@ pub(super) fn read<'n>(
         Some(Kind::Tool) => body.tool().map(|tool| (TaskKind::Tool(Box::new(tool)), true, "local")),
         Some(Kind::Code) => body.code(span).map(|code| (TaskKind::Code(Box::new(code)), false, "local")),
         Some(Kind::Shell) => body.shell().map(|shell| (TaskKind::Shell(shell), true, "local")),
+        Some(Kind::Approval) => body.approval().map(|gate| (TaskKind::Approval(Box::new(gate)), false, "local")),
         // These kinds have been refused already; their references are judged all the same.
         _ => {
             body.other_references();
@@ -202,6 +207,8 @@ pub(super) fn read<'n>(
         cwd: common.cwd,
         on_doubt: OnDoubt::Ask,
         fallback: None,
+        on_exhausted: common.on_exhausted,
+        needs_approval: common.approval,
         estimate: common.estimate,
         resources: common.resources,
         executor,
@@ -256,7 +263,7 @@ fn kind(entries: &[Entry<'_>], span: Span, cx: &mut Reading<'_, '_>) -> Option<K
         [] => {
             cx.sink
                 .error("missing-key", span, "nothing says what this task does")
-                .help("give it one of prompt, agent, tool, type: code_execution, run");
+                .help("give it one of prompt, agent, tool, type: code_execution, run, approve");
             None
         }
         _ => {
@@ -282,6 +289,7 @@ fn common(
         let (key, node) = (&*entry.key, &entry.value);
         let sink = &mut cx.sink;
         match key {
+            _ if gates::is_in_vain(kind, entry, sink) => {}
             "id" | "permissions" | "when" | "foreach" | "max_parallel" => {}
             "superseded_by" if cx.changed => {}
             "name" => common.name = fields::plain_text(key, node, sink).map(str::to_owned),
@@ -317,6 +325,7 @@ fn common(
             // It is read when the task is known that it undoes.
             "compensate" => {}
             "on_exhausted" => {
+                common.on_exhausted = gates::on_exhausted(node);
                 common.model_when_exhausted = retry::exhausted(node, kind == Some(Kind::Agent), sink);
             }
             "fallback" => {
@@ -325,6 +334,7 @@ fn common(
                     .and_then(|name| cx.task_named(name, draft.id, node.span, names))
                     .map(|other| (other, node.span));
             }
+            "approval" => common.approval = gates::required(node, sink),
             "estimate" => common.estimate = estimate(node, cx),
             "resources" => common.resources = resources::read(node, cx),
             "env" | "cwd" if !matches!(kind, Some(Kind::Agent | Kind::Shell) | None) => {

@@ -1,7 +1,7 @@
 //! Stories about workflow files: a text, and what is said of it.
 
 use super::*;
-use crate::workflow::{OnDoubt, ShellTask, TaskKind};
+use crate::workflow::{OnDoubt, OnExhausted, ShellTask, TaskKind};
 
 /// A catalog as a project has it: built-in agents, one skill, one server.
 fn catalog() -> Catalog {
@@ -219,9 +219,7 @@ fn hints_name_the_way_out() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     for (body, key) in [
-        ("run: x, on_exhausted: human", "on_exhausted: human"),
         ("run: x, resources: {slots: 1}", "slots"),
-        ("approve: 'Ship it?', expires: 1h", "approve"),
         ("workflow: sub.yaml, inputs: {n: 1}", "workflow"),
         ("aggregate: all", "aggregate"),
     ] {
@@ -232,6 +230,35 @@ fn what_is_not_built_is_refused_by_name() {
     }
     let parsed = read("tasks: [{id: a, run: x}, {id: t, run: x, when: '$OUTPUT[a] == 1'}]");
     assert!(parsed.diagnostics.iter().any(|d| d.code == "bad-reference" && d.task.as_deref() == Some("t")));
+}
+
+#[test]
+fn gates_are_read() {
+    let read = |body: &str| read(&format!("tasks: [{{id: a, run: x}}, {{id: t, depends_on: [a], {body}}}]"));
+    let parsed = read("approve: 'Ship $OUTPUT[a]?', expires: 1h, on_expire: reject, output_schema: {type: object}");
+    let workflow = parsed.workflow.expect("valid");
+    let TaskKind::Approval(gate) = &workflow.tasks[1].kind else { panic!("a gate") };
+    assert_eq!((gate.expires, workflow.tasks[1].kind_name()), (Some(std::time::Duration::from_secs(3600)), "approval"));
+    assert!(!workflow.tasks[1].side_effects && workflow.tasks[1].retry.max == 0);
+    let workflow = read("run: x, approval: required, on_exhausted: human").workflow.expect("valid");
+    assert!(workflow.tasks[1].needs_approval && workflow.tasks[1].on_exhausted == OnExhausted::Human);
+    for (body, code, word) in [
+        ("approve: 'Ship $OUTPUT[b]?'", "bad-reference", "b"),
+        ("approve: ''", "bad-value", "empty"),
+        ("approve: 'Ship?', expires: 0", "bad-duration", "1ms"),
+        ("approve: 'Ship?', expires: 1h, on_expire: approve", "bad-value", "never a yes"),
+        ("approve: 'Ship?', on_expire: reject", "bad-value", "expires"),
+        ("approve: 'Ship?', retry: {max: 1}", "unknown-key", "`retry`"),
+        ("approve: 'Ship?', approval: required", "unknown-key", "`approval`"),
+        ("approve: 'Ship?', permissions: {tools: []}", "unknown-key", "`permissions`"),
+        ("run: x, approval: please", "bad-value", "required"),
+        ("run: x, on_exhausted: humans", "bad-value", "human"),
+        ("run: x, expires: 1h", "unknown-key", "expires"),
+    ] {
+        let parsed = read(body);
+        assert!(parsed.diagnostics.iter().any(|d| d.code == code), "{body}: {}", told(&parsed));
+        assert!(told(&parsed).contains(word), "{body}: {}", told(&parsed));
+    }
 }
 
 #[test]

@@ -115,12 +115,13 @@ impl Book {
         if self.entries.iter().any(|e| e.charged.is_none()) {
             return Err("out of budget while somebody may still report".into());
         }
-        let due = |state| match state {
-            TaskState::Ready => true,
+        let due = |task: TaskIx| match run.state(task) {
+            // Nobody pays for what a person was not asked about yet.
+            TaskState::Ready => run.is_startable(task),
             TaskState::Retrying { at, .. } => at <= record.at,
             _ => false,
         };
-        let stuck = |task: &TaskIx| due(run.state(*task)) && self.refuses(*task, false).is_some();
+        let stuck = |task: &TaskIx| due(*task) && self.refuses(*task, false).is_some();
         if self.story.all().any(|task| stuck(&task)) {
             return Ok(());
         }

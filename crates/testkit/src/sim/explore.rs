@@ -4,10 +4,10 @@
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
-use raddle_kernel::{Attempt, FailureClass, Input, Run, TaskIx, Time};
+use raddle_kernel::{Attempt, FailureClass, Input, Run, TaskIx, Time, Verdict};
 
 use super::reference::Reference;
-use super::story::Story;
+use super::story::{Story, lasts};
 
 /// Goes everywhere in a story in which no task has more than `attempts` attempts; the number of states it saw, or the
 /// way to the first disagreement.
@@ -34,7 +34,7 @@ pub fn explore(story: Story, attempts: u32) -> Result<usize, String> {
 fn step(story: &Story, before: &Run, reference: &Reference, input: Input) -> Result<Option<(Run, Reference)>, String> {
     let (mut run, mut reference, mut events) = (before.clone(), reference.clone(), Vec::new());
     let is_due = |task: TaskIx| before.is_startable(task);
-    let due = matches!(input, Input::Admit { task } if is_due(task));
+    let due = matches!(input, Input::Admit { task } | Input::Ask { task, .. } if is_due(task));
     let allowed = reference.allows(input, due);
     let handled = run.handle(input, Time(0), &mut events);
     if handled.is_ok() != allowed {
@@ -76,7 +76,13 @@ fn inputs(story: &Story, run: &Run, attempts: u32) -> Vec<Input> {
             Input::Succeeded { task, attempt },
             Input::Succeeded { task, attempt: stale },
             Input::Failed { task, attempt, class: FailureClass::Exit, noise, lasting: false },
-            Input::Failed { task, attempt, class: FailureClass::Start, noise, lasting: true },
+            Input::Failed {
+                task,
+                attempt,
+                class: FailureClass::Start,
+                noise,
+                lasting: lasts(task, FailureClass::Start),
+            },
             Input::Failed { task, attempt, class: FailureClass::Input, noise, lasting: false },
             Input::Lost { task, attempt },
             Input::Lost { task, attempt: stale },
@@ -85,6 +91,18 @@ fn inputs(story: &Story, run: &Run, attempts: u32) -> Vec<Input> {
         ]);
         if story.task(task).condition == Some(false) {
             inputs.push(Input::Omit { task });
+        }
+        if story.asks() {
+            inputs.extend([
+                Input::Unfit { task, class: FailureClass::Input },
+                Input::Answer { task, attempt: stale, verdict: Verdict::No },
+                Input::Answer { task, attempt: stale, verdict: Verdict::Yes },
+                Input::Answer { task, attempt, verdict: Verdict::Yes },
+                Input::Answer { task, attempt, verdict: Verdict::No },
+            ]);
+            if made < attempts {
+                inputs.push(Input::Ask { task, expires_at: None });
+            }
         }
     }
     inputs

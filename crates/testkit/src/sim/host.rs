@@ -9,23 +9,25 @@ use std::time::Duration;
 
 use raddle_engine::attempt::{AttemptKey, AttemptSpec, Failure, ProcessWork, RawOutput, StopKind, Usage, Work};
 use raddle_engine::fact::{Chapter, OutputRef, Record};
+use raddle_engine::gates::{self, Answer, Question, Refused};
 use raddle_engine::ledger::Ledger;
 use raddle_engine::outputs::Outputs;
 use raddle_engine::ports::{Journal, JournalError};
-use raddle_engine::program::{Context, Gate, Program};
+use raddle_engine::program::{Context, Inquiry, Program, Turn};
 use raddle_engine::view::RunView;
 use raddle_engine::{Budget, Ending, Engine, EngineError, Observer, OnStorageFault, StorageNews};
 use raddle_kernel::{
-    Attempt, FailureClass, Graph, OnDoubt, Outcome, Phase, Refusal, RetryPolicy, Run, Strength, TaskIx, TaskState,
+    Attempt, Cause, FailureClass, Gate, Graph, OnDoubt, Outcome, Phase, Refusal, RetryPolicy, Run, Strength, TaskIx,
+    TaskState,
 };
 
 use super::disk::SimJournal;
-use super::means;
 use super::reference::{Word, is_allowed};
 use super::sabotage::Sabotage;
 use super::stage::Stage;
 use super::story::{Deed, Story};
 use super::world::{Crash, Mishap, SimClock, World};
+use super::{means, people};
 
 /// Misfortunes and words happen to that many engines of a story; later ones are left in peace and must finish it.
 const EVENTFUL: u32 = 7;
@@ -39,24 +41,8 @@ struct SimProgram {
     run_dir: Arc<Path>,
 }
 
-impl Program for SimProgram {
-    fn graph(&self) -> &Arc<Graph> {
-        &self.graph
-    }
-
-    fn gated(&self) -> Vec<TaskIx> {
-        let story = &self.world.story;
-        story.all().filter(|task| story.task(*task).condition.is_some()).collect()
-    }
-
-    fn gate(&mut self, task: TaskIx, _context: &Context<'_>) -> Gate {
-        match self.world.story.task(task).condition {
-            Some(false) => Gate::Omit("the story wants it".into()),
-            _ => Gate::Open,
-        }
-    }
-
-    fn prepare(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<AttemptSpec, Failure> {
+impl SimProgram {
+    fn spec(&self, key: AttemptKey, context: &Context<'_>) -> Result<AttemptSpec, Failure> {
         let story = &self.world.story;
         for (dependency, _) in &story.task(key.task).depends_on {
             if let TaskState::Completed { attempt } = context.run.state(*dependency) {
@@ -65,9 +51,6 @@ impl Program for SimProgram {
                     self.world.violated(format!("{key:?} is shown a wrong output of task {}", dependency.0));
                 }
             }
-        }
-        if context.left != self.world.ledger.borrow().money().left_of(key.task) {
-            self.world.violated(format!("{key:?} may cost {:?}, its records say otherwise", context.left));
         }
         if story.act(key.task, key.attempt).deed == Deed::Unpreparable {
             return Err(Failure::new(FailureClass::Input, "the story wants it"));
@@ -85,6 +68,58 @@ impl Program for SimProgram {
             demands: Default::default(),
         })
     }
+}
+
+impl Program for SimProgram {
+    fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+
+    fn conditional(&self) -> Vec<TaskIx> {
+        let story = &self.world.story;
+        story.all().filter(|task| story.task(*task).condition.is_some()).collect()
+    }
+
+    fn turn(&mut self, task: TaskIx, _context: &Context<'_>) -> Turn {
+        match self.world.story.task(task).condition {
+            Some(false) => Turn::Omit("the story wants it".into()),
+            _ => Turn::Open,
+        }
+    }
+
+    fn prepare(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<AttemptSpec, Failure> {
+        if context.left != self.world.ledger.borrow().money().left_of(key.task) {
+            self.world.violated(format!("{key:?} may cost {:?}, its records say otherwise", context.left));
+        }
+        self.spec(key, context)
+    }
+
+    fn inquire(&mut self, key: AttemptKey, context: &Context<'_>) -> Result<Option<Inquiry>, Failure> {
+        let world = Rc::clone(&self.world);
+        let asks = world.story.task(key.task).asks;
+        let eventful = world.generations.get() <= EVENTFUL;
+        if eventful && world.strikes(12) {
+            world.note("work changed");
+            *world.changes.borrow_mut().entry(key.task).or_default() += 1;
+        }
+        let spec = match asks.gate {
+            Gate::Decides => None,
+            _ => Some(Box::new(self.spec(key, context)?)),
+        };
+        let hash = content(&world, key.task, world.sabotage != Some(Sabotage::OverlookChange));
+        let question = Question::new("may it?", "", hash);
+        Ok(Some(Inquiry { question, expires: asks.expires_ms.map(Duration::from_millis), spec }))
+    }
+
+    fn answer_output(&mut self, task: TaskIx, _answer: &Answer) -> Result<Option<Arc<str>>, String> {
+        let decides = self.graph.gate(task) == Gate::Decides;
+        Ok(decides.then(|| self.world.story.output(task, Attempt(1)).into()))
+    }
+
+    fn task_named(&self, id: &str) -> Option<TaskIx> {
+        let task = TaskIx(id.strip_prefix('t')?.parse().ok()?);
+        (task.index() < self.world.story.tasks.len()).then_some(task)
+    }
 
     fn read_output(&mut self, _task: TaskIx, raw: RawOutput) -> Result<Arc<str>, Failure> {
         match raw {
@@ -94,6 +129,15 @@ impl Program for SimProgram {
     }
 
     fn price(&self, _task: TaskIx, _usage: &mut Usage) {}
+}
+
+/// The hash of what the task would do now; without `changes`, as if nothing ever changed.
+pub(super) fn content(world: &World, task: TaskIx, changes: bool) -> [u8; 32] {
+    let change = world.changes.borrow().get(&task).copied().unwrap_or(0);
+    let mut hash = [0; 32];
+    hash[..4].copy_from_slice(&task.0.to_le_bytes());
+    hash[4..12].copy_from_slice(&if changes { change } else { 0 }.to_le_bytes());
+    hash
 }
 
 /// Compares the live run with the ledger whenever something was published.
@@ -171,6 +215,9 @@ fn generation(world: &Rc<World>, depth: u32, last: Option<End>) -> Option<End> {
     }
     world.left_behind.set(false);
     world.paused.set(false);
+    if world.one_in(2) {
+        stage.will_stay();
+    }
     let mut journal = SimJournal::open(world, fails_in);
     let drove = catch_unwind(AssertUnwindSafe(|| drive(world, &mut journal, &mut stage, last)));
     let stale = journal.epoch() != world.newest_epoch.get();
@@ -230,10 +277,18 @@ fn drive(
         records.pop();
     }
     let (epoch, admission) = (journal.epoch(), admission.with_budget(money(world, &records)));
+    let stays = stage.stays();
     let mut engine = Engine::new(&mut program, stage, journal, &mut clock, admission);
     engine.observe(&mut auditor);
     if world.one_in(3) {
         engine.on_storage_fault(OnStorageFault::Leave);
+    }
+    if stays {
+        engine.stay();
+    }
+    if world.story.asks() && world.strikes(12) {
+        world.note("approved by flag");
+        engine.approve_all("a flag");
     }
     if records.is_empty() {
         engine.begin(chapter(story, story.snapshot().budget));
@@ -292,7 +347,8 @@ fn go_on(world: &World, engine: &mut SimEngine<'_>, last: Option<End>) {
     let eventful = world.generations.get() <= EVENTFUL;
     let ended = matches!(last, Some(End::Drove(Ending::Finished(_))));
     give_money(world, engine, is_exhausted(last));
-    let in_doubt = story.all().any(|t| waits(engine.run_state(), t));
+    let doubt = |t| matches!(engine.run_state().state(t), TaskState::Waiting { cause: Cause::Doubt, .. });
+    let in_doubt = story.all().any(doubt);
     if eventful && !in_doubt && world.strikes(8) {
         world.note("new chapter");
         let completed: Vec<(TaskIx, Attempt, OutputRef)> = story
@@ -318,6 +374,9 @@ fn go_on(world: &World, engine: &mut SimEngine<'_>, last: Option<End>) {
             return;
         }
         for task in story.all().filter(|t| waits(engine.run_state(), *t)).collect::<Vec<_>>() {
+            if answer_before(world, engine, task) {
+                continue;
+            }
             say(world, engine, if world.one_in(2) { Word::Retry } else { Word::Skip }, task);
         }
     }
@@ -327,6 +386,35 @@ fn go_on(world: &World, engine: &mut SimEngine<'_>, last: Option<End>) {
             say(world, engine, if world.one_in(3) { Word::Skip } else { Word::Retry }, task);
         }
     }
+}
+
+/// An answer to a run that somebody has just taken over; false when it waits for something else.
+fn answer_before(world: &World, engine: &mut SimEngine<'_>, task: TaskIx) -> bool {
+    let TaskState::Waiting { cause, .. } = engine.run_state().state(task) else { return true };
+    let expires_at = match cause {
+        Cause::Approval { expires_at } => expires_at,
+        _ if world.one_in(3) => {
+            let said = engine.answer(&people::answer(task, gates::Word::Reject, None));
+            if said.is_err() {
+                world.violated(format!("task {} waits and cannot be given up: {said:?}", task.0));
+            }
+            return true;
+        }
+        _ => return false,
+    };
+    let word = match world.below(4) {
+        0 => gates::Word::Reject,
+        _ => gates::Word::Approve { answer: None },
+    };
+    let question = world.ledger.borrow().asked(task);
+    let said = engine.answer(&people::answer(task, word, question));
+    match said {
+        Ok(()) => world.note("word: answer"),
+        Err(Refused::Late) if expires_at.is_some_and(|at| at.0 <= world.now()) => {}
+        Err(Refused::Changed | Refused::Unfit(_)) => {}
+        Err(other) => world.violated(format!("an answer about task {} is refused: {other}", task.0)),
+    }
+    true
 }
 
 /// Another budget for a run that may go on.
@@ -386,6 +474,8 @@ fn sabotaged(story: &Story, sabotage: Sabotage) -> (Arc<Graph>, raddle_engine::a
     }
     for plot in &mut seen.tasks {
         match sabotage {
+            Sabotage::ForgetGates => plot.asks.gate = Gate::None,
+            Sabotage::ForgetPeople => plot.asks.escalates = false,
             Sabotage::RerunInDoubt => plot.spec.on_doubt = OnDoubt::Rerun,
             Sabotage::ForgetPriorities => plot.spec.priority = 0,
             Sabotage::ForgetEdges => plot.depends_on.retain(|(_, strength)| *strength == Strength::Soft),

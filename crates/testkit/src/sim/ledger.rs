@@ -2,14 +2,15 @@
 //! people and a few rules about records themselves. It does not know the engine that wrote it: the same ledger lives on
 //! over crashes and owners.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use raddle_engine::fact::{Fact, OutputRef, Record};
+use raddle_engine::gates::Asked;
 use raddle_engine::ledger::Ledger as Money;
 use raddle_engine::outputs::Outputs;
 use raddle_engine::view::RunView;
-use raddle_kernel::{Attempt, Command, Outcome, Run, TaskIx, TaskState, Time};
+use raddle_kernel::{Attempt, Cause, Command, Gate, Outcome, Run, TaskIx, TaskState, Time};
 
 use super::book::Book;
 use super::reference::Reference;
@@ -26,6 +27,12 @@ pub(super) struct Ledger {
     seq: u64,
     epoch: u32,
     peak: u32,
+    /// The record that made each task wait, and the hash of the question where it is a gate.
+    asked: BTreeMap<TaskIx, (u64, Option<[u8; 32]>)>,
+    /// What was said to a question, by the question's record.
+    said: BTreeMap<u64, bool>,
+    /// The hash of what a recorded yes lets start.
+    approved: BTreeMap<TaskIx, [u8; 32]>,
     /// Tasks that completed in this chapter or were taken over into it: nobody runs them again.
     completed: BTreeSet<TaskIx>,
 }
@@ -41,6 +48,9 @@ impl Ledger {
             seq: 0,
             epoch: 0,
             peak: 0,
+            asked: BTreeMap::new(),
+            said: BTreeMap::new(),
+            approved: BTreeMap::new(),
             completed: BTreeSet::new(),
             story,
         }
@@ -66,6 +76,76 @@ impl Ledger {
         self.run.finished()
     }
 
+    /// The record that made the task wait.
+    pub(super) fn asked_at(&self, task: TaskIx) -> u64 {
+        self.asked.get(&task).map_or(0, |asked| asked.0)
+    }
+
+    /// The question about the task.
+    pub(super) fn asked(&self, task: TaskIx) -> Option<Asked> {
+        let (seq, hash) = self.asked.get(&task)?;
+        let hash = (*hash)?.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(Asked { seq: *seq, hash })
+    }
+
+    /// What was said to the question of that record.
+    pub(super) fn said(&self, seq: u64) -> Option<bool> {
+        self.said.get(&seq).copied()
+    }
+
+    /// The hash of what may start, behind a gate.
+    pub(super) fn approved(&self, task: TaskIx) -> Option<[u8; 32]> {
+        self.approved.get(&task).copied()
+    }
+
+    /// Whether a person has to be asked before the task starts.
+    pub(super) fn must_ask(&self, task: TaskIx) -> bool {
+        self.reference.must_ask(task)
+    }
+
+    /// Questions and answers, by their records alone.
+    fn keep_answers(&mut self, record: &Record, tally: &mut Tally) -> Result<(), String> {
+        match &record.fact {
+            Fact::GateOpened { task, question, .. } => {
+                tally.note(if self.asked.contains_key(task) { "asked again" } else { "asked" });
+                self.asked.insert(*task, (record.seq, Some(question.hash)));
+                self.approved.remove(task);
+            }
+            Fact::AttemptDoubted { task, .. } | Fact::AttemptFailed { task, retry_at: None, .. } => {
+                self.asked.insert(*task, (record.seq, None));
+            }
+            Fact::TaskRetried { task } => _ = self.approved.remove(task),
+            Fact::GateApproved { task, .. } | Fact::GateRejected { task, .. } | Fact::GateExpired { task, .. } => {
+                let yes = matches!(record.fact, Fact::GateApproved { .. });
+                let Some((seq, hash)) = self.asked.get(task).copied() else { return Err("nobody asked".into()) };
+                if self.said.insert(seq, yes).is_some() {
+                    return Err("a second answer to one question".into());
+                }
+                if let Some(hash) = hash.filter(|_| yes) {
+                    self.approved.insert(*task, hash);
+                }
+                tally.note(match (&record.fact, hash) {
+                    (Fact::GateApproved { .. }, _) => "gate approved",
+                    (Fact::GateExpired { .. }, _) => "gate expired",
+                    (_, Some(_)) => "gate rejected",
+                    (_, None) => "given up by a person",
+                });
+            }
+            Fact::GateFailed { .. } => tally.note("nothing to ask about"),
+            Fact::AttemptStarted { task, .. }
+                if self.story.task(*task).asks.gate != Gate::None && !self.approved.contains_key(task) =>
+            {
+                return Err("it starts, and nobody said yes".into());
+            }
+            Fact::Started(_) => {
+                self.asked.clear();
+                self.approved.clear();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Takes in a record that has just become durable.
     pub(super) fn enter(&mut self, record: &Record, tally: &mut Tally) -> Result<(), String> {
         self.look_at(record, tally).map_err(|what| format!("record {} ({:?}): {what}", record.seq, record.fact))
@@ -77,6 +157,7 @@ impl Ledger {
         }
         self.seq = record.seq;
         self.keep_rules(record, tally)?;
+        self.keep_answers(record, tally)?;
         if let Fact::AttemptStarted { .. } = record.fact
             && let Some(poor) = self.out_of_money(record.at)
         {
@@ -105,6 +186,7 @@ impl Ledger {
         let retries = |t: &TaskIx| matches!(self.run.state(*t), TaskState::Retrying { at, .. } if at <= now);
         let first = |t: &TaskIx| {
             self.run.state(*t) == TaskState::Ready
+                && !self.must_ask(*t)
                 && self.reference.passed_over(*t).is_none()
                 && !self.story.all().any(|other| pool(other) == pool(*t) && retries(&other))
         };
@@ -116,7 +198,7 @@ impl Ledger {
         match &record.fact {
             Fact::Started(_) => {
                 // What is not taken over is repeated: nothing of it may be in doubt.
-                let doubted = |t: &TaskIx| matches!(self.run.state(*t), TaskState::Waiting { .. });
+                let doubted = |t: &TaskIx| matches!(self.run.state(*t), TaskState::Waiting { cause: Cause::Doubt, .. });
                 if let Some(task) = self.story.all().find(doubted) {
                     return Err(format!("a new chapter begins while task {} is in doubt", task.0));
                 }
@@ -130,8 +212,10 @@ impl Ledger {
                 }
                 self.epoch = *epoch;
             }
-            Fact::AttemptStarted { task, .. } if self.story.task(*task).condition == Some(false) => {
-                return Err("it runs although its condition is false".into());
+            Fact::AttemptStarted { task, .. } | Fact::GateOpened { task, .. }
+                if self.story.task(*task).condition == Some(false) =>
+            {
+                return Err("it runs or is asked about although its condition is false".into());
             }
             Fact::TaskOmitted { .. } => tally.note("task omitted"),
             Fact::AttemptStarted { task, .. } if self.completed.contains(task) => {
@@ -145,6 +229,16 @@ impl Ledger {
                 tally.note("task adopted");
                 self.completed.insert(*task);
                 self.right_output(*task, *attempt, output)?;
+            }
+            Fact::GateApproved { task, attempt, output, .. } => {
+                let decides = self.story.task(*task).asks.gate == Gate::Decides;
+                if decides != output.is_some() {
+                    return Err("an output where there is none, or none where there is one".into());
+                }
+                if let Some(output) = output {
+                    self.completed.insert(*task);
+                    self.right_output(*task, *attempt, output)?;
+                }
             }
             Fact::AttemptAbandoned { .. } => tally.note("attempt abandoned"),
             Fact::AttemptDoubted { .. } => tally.note("attempt doubted"),

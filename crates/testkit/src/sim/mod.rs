@@ -7,6 +7,7 @@ mod explore;
 mod host;
 mod ledger;
 mod means;
+mod people;
 mod reference;
 mod sabotage;
 mod stage;
@@ -26,7 +27,7 @@ use disk::Disk;
 pub use explore::explore;
 pub use means::{Means, Purse};
 pub use sabotage::Sabotage;
-pub use story::{Plot, Story};
+pub use story::{Asks, Plot, Story};
 pub use tally::Tally;
 pub use world::Mishap;
 use world::{Violation, World};
@@ -109,7 +110,7 @@ fn look_back(world: &World) {
         other => world.violated(format!("people are shown {:?}", other.map(|view| view.outcome()))),
     }
     check_path(world, &records);
-    if world.story.calm && world.story.means.is_none() && world.mishap.is_none() {
+    if world.story.calm && world.story.means.is_none() && !world.story.asks() && world.mishap.is_none() {
         world.note("foretold");
         for (task, foretold) in world.story.all().zip(reference::foretell(&world.story)) {
             let same = match (foretold, run.state(task)) {

@@ -2,11 +2,14 @@
 //! until nothing changes any more. It shares the kernel's words and none of its code, does not know the engine, and
 //! refuses events that break a promise, however legal they look.
 
+mod gates;
+
 use std::cmp::Reverse;
 use std::rc::Rc;
 
 use raddle_kernel::{
-    Attempt, Cause, Event, FailureClass, Input, OnDoubt, Outcome, RetryPolicy, Run, Strength, TaskIx, TaskState, Time,
+    Attempt, Cause, Event, FailureClass, Gate, Input, OnDoubt, Outcome, RetryPolicy, Run, Strength, TaskIx, TaskState,
+    Time,
 };
 
 use super::story::{Story, lasts};
@@ -18,6 +21,8 @@ pub(super) struct Reference {
     states: Vec<TaskState>,
     attempts: Vec<u32>,
     failures: Vec<u32>,
+    /// A yes to the next attempts.
+    approved: Vec<bool>,
     begun: bool,
     cancelled: bool,
     finished: Option<Outcome>,
@@ -78,7 +83,11 @@ fn omitter(story: &Story, state: &dyn Fn(TaskIx) -> TaskState, task: TaskIx) -> 
 /// Whether a person's word can be heard.
 pub(super) fn is_allowed(story: &Story, state: &dyn Fn(TaskIx) -> TaskState, word: Word, task: TaskIx) -> bool {
     use TaskState::*;
+    let gate = story.task(task).asks.gate;
     match (word, state(task)) {
+        // A gate is answered: neither asked anew nor gone around.
+        (Word::Retry, Waiting { cause: Cause::Approval { .. }, .. }) => false,
+        (Word::Skip, Failed { .. } | Waiting { .. }) if gate == Gate::Decides => false,
         (Word::Retry, Failed { .. } | FailedSafe { .. } | Cancelled | Waiting { .. }) => {
             culprits(story, state, task).is_empty()
         }
@@ -133,6 +142,7 @@ impl Reference {
             states: vec![TaskState::Pending; n],
             attempts: vec![0; n],
             failures: vec![0; n],
+            approved: vec![false; n],
             begun: false,
             cancelled: false,
             finished: None,
@@ -157,6 +167,9 @@ impl Reference {
                     TaskState::Ready => {}
                     TaskState::Retrying { at: due, .. } if due <= at => {}
                     state => return wrong(&format!("started while {state:?}")),
+                }
+                if self.must_ask(task) {
+                    return wrong("an attempt behind a gate without a yes");
                 }
                 if attempt.0 != self.attempts[task.index()] + 1 || self.cancelled || self.finished.is_some() {
                     return wrong("wrong number, or after the end");
@@ -190,6 +203,7 @@ impl Reference {
             Event::TaskRetried { task } => {
                 self.hear(Word::Retry, task)?;
                 self.failures[task.index()] = 0;
+                self.approved[task.index()] = false;
                 // Whether it is ready at once is worked out below like everybody's.
                 self.set(task, TaskState::Pending);
             }
@@ -241,6 +255,11 @@ impl Reference {
                 }
                 self.finished = Some(said);
             }
+            Event::GateOpened { .. }
+            | Event::GateApproved { .. }
+            | Event::GateRejected { .. }
+            | Event::GateExpired { .. }
+            | Event::GateFailed { .. } => self.tell_gate(event, at)?,
         }
         self.work_out();
         Ok(())
@@ -250,7 +269,7 @@ impl Reference {
     pub(super) fn passed_over(&self, task: TaskIx) -> Option<TaskIx> {
         let story = &self.story;
         let place = |t: TaskIx| (story.task(t).spec.priority, story.way_ahead(t), Reverse(t));
-        let ready = |t: &TaskIx| matches!(self.state(*t), TaskState::Ready);
+        let ready = |t: &TaskIx| matches!(self.state(*t), TaskState::Ready) && !self.must_ask(*t);
         let beside = |t: &TaskIx| story.task(*t).spec.pool == story.task(task).spec.pool;
         story.all().find(|t| beside(t) && ready(t) && place(*t) > place(task))
     }
@@ -313,6 +332,7 @@ impl Reference {
                 TaskState::Retrying { attempt, at: next }
             }
             None if self.cancelled => TaskState::Cancelled,
+            None if plot.asks.escalates => TaskState::Waiting { attempt, cause: Cause::Exhausted { class } },
             None if plot.spec.safe_to_fail => TaskState::FailedSafe { attempt, class },
             None => TaskState::Failed { attempt, class },
         };
@@ -358,8 +378,8 @@ impl Reference {
 
     /// What decides how the run can go on, in a form that can be looked up.
     pub(super) fn key(&self) -> String {
-        let Reference { states, attempts, failures, begun, cancelled, finished, .. } = self;
-        format!("{states:?}{attempts:?}{failures:?}{begun}{cancelled}{finished:?}")
+        let Reference { states, attempts, failures, approved, begun, cancelled, finished, .. } = self;
+        format!("{states:?}{attempts:?}{failures:?}{approved:?}{begun}{cancelled}{finished:?}")
     }
 
     /// State of a task.
@@ -377,7 +397,7 @@ impl Reference {
         match input {
             Input::Begin | Input::Tick => true,
             Input::Admit { task } => match self.state(task) {
-                TaskState::Ready => !over,
+                TaskState::Ready => !over && !self.must_ask(task),
                 TaskState::Retrying { .. } => is_due && !over,
                 _ => false,
             },
@@ -395,6 +415,9 @@ impl Reference {
                 !over && !live && !self.states.iter().all(|s| is_settled(*s))
             }
             Input::Reopen => matches!(self.finished, None | Some(Outcome::BudgetExhausted)),
+            Input::Ask { task, .. } => !over && self.may_be_asked(task, is_due),
+            Input::Unfit { task, .. } => !over && self.state(task) == TaskState::Ready && self.must_ask(task),
+            Input::Answer { task, attempt, verdict } => !over && self.hears_answer(task, attempt, verdict),
         }
     }
 
@@ -413,8 +436,8 @@ impl Reference {
                 return Err(format!("task {} is {theirs:?}, the reference says {ours:?}", task.0));
             }
             let quiet = self.cancelled || self.finished.is_some();
-            if matches!(theirs, TaskState::Ready) && !quiet && !run.is_startable(task) {
-                return Err(format!("task {} is ready and cannot start", task.0));
+            if matches!(theirs, TaskState::Ready) && !quiet && run.is_startable(task) == self.must_ask(task) {
+                return Err(format!("task {} is ready and cannot start, or can unasked", task.0));
             }
         }
         let ought = outcome(&self.story, &self.states, self.cancelled);

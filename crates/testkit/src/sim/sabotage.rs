@@ -40,11 +40,17 @@ pub enum Sabotage {
     ForgetSpending,
     /// The gates do not ask what the budget pays for.
     OverlookBudget,
+    /// Nobody is asked.
+    ForgetGates,
+    /// What has changed since a yes looks the same.
+    OverlookChange,
+    /// Last failures are nobody's to judge.
+    ForgetPeople,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 18] = [
+    pub const ALL: [Sabotage; 21] = [
         Self::LoseResult,
         Self::LieAboutDurability,
         Self::ForgetOwners,
@@ -63,5 +69,8 @@ impl Sabotage {
         Self::LoadTooLittle,
         Self::ForgetSpending,
         Self::OverlookBudget,
+        Self::ForgetGates,
+        Self::OverlookChange,
+        Self::ForgetPeople,
     ];
 }

@@ -9,10 +9,12 @@ use raddle_engine::admission::Pressure;
 use raddle_engine::attempt::{
     AttemptKey, AttemptSpec, ControlRequest, Ended, Failure, RawOutput, Report, StopCause, StopKind,
 };
+use raddle_engine::gates::Answer;
 use raddle_engine::ports::Dispatcher;
-use raddle_kernel::{Attempt, FailureClass, TaskIx, TaskState, Time};
+use raddle_kernel::{Attempt, FailureClass, Gate, TaskIx, TaskState, Time};
 
 use super::host;
+use super::people::People;
 use super::sabotage::Sabotage;
 use super::story::{Act, Deed, lasts};
 use super::world::World;
@@ -24,6 +26,11 @@ pub(super) struct Stage {
     live: BTreeMap<AttemptKey, Alive>,
     mail: BTreeMap<(u64, u64), Mail>,
     sent: u64,
+    people: People,
+    /// The engine stays while people are waited for.
+    stays: bool,
+    /// Another engine took over meanwhile.
+    has_hung: bool,
     /// The engine was told to stop.
     told_to_stop: bool,
     /// Waits in a row in which no time passed.
@@ -48,6 +55,7 @@ enum Mail {
     /// A report that nobody waits for.
     Stale(Ended, &'static str),
     Control(StopKind),
+    Answer(Answer),
     /// The process hangs; another takes the run over meanwhile.
     Hang,
 }
@@ -61,9 +69,22 @@ impl Stage {
             live: BTreeMap::new(),
             mail: BTreeMap::new(),
             sent: 0,
+            people: People::new(world),
+            stays: false,
+            has_hung: false,
             told_to_stop: false,
             idle_waits: 0,
         }
+    }
+
+    /// Whether the engine stays while people are waited for.
+    pub(super) fn stays(&self) -> bool {
+        self.stays
+    }
+
+    /// People answer while the engine lives.
+    pub(super) fn will_stay(&mut self) {
+        self.stays = true;
     }
 
     /// Somebody will ask the engine to stop.
@@ -89,6 +110,11 @@ impl Stage {
         if state != (TaskState::Running { attempt: key.attempt }) {
             world.violated(format!("{key:?} starts, the journal says {state:?}"));
         }
+        if world.story.task(key.task).asks.gate != Gate::None
+            && world.ledger.borrow().approved(key.task) != Some(host::content(world, key.task, true))
+        {
+            world.violated(format!("{key:?} starts, and somebody said yes to something else"));
+        }
         if self.live.keys().any(|other| other.task == key.task) {
             world.violated(format!("{key:?} starts while an attempt of its task is alive"));
         }
@@ -107,8 +133,14 @@ impl Stage {
         if self.told_to_stop || world.paused.get() || world.story.adaptive || run.is_cancelled() {
             return;
         }
+        if let Some(task) = world.story.all().find(|t| run.state(*t) == TaskState::Ready && ledger.must_ask(*t))
+            && ledger.finished().is_none()
+            && !world.paused.get()
+        {
+            world.violated(format!("nobody is asked about task {}, and the engine rests", task.0));
+        }
         let due = |t: &TaskIx| match run.state(*t) {
-            TaskState::Ready => true,
+            TaskState::Ready => !ledger.must_ask(*t),
             TaskState::Retrying { at, .. } => at.0 <= world.now(),
             _ => false,
         };
@@ -117,7 +149,7 @@ impl Stage {
             world.note("waits for money");
             return;
         }
-        for task in world.story.all().filter(|t| run.state(*t) == TaskState::Ready) {
+        for task in world.story.all().filter(|t| run.state(*t) == TaskState::Ready && !ledger.must_ask(*t)) {
             let pool = world.story.task(task).spec.pool;
             if run.live_in(pool) < world.story.caps[usize::from(pool.0)] {
                 world.violated(format!("task {} is ready, there is room, and the engine rests", task.0));
@@ -209,6 +241,7 @@ impl Stage {
                 self.world.note(what);
                 reports.push(Report::Ended(ended));
             }
+            Mail::Answer(answer) => self.people.hand_over(answer, reports),
             Mail::Control(kind) => {
                 self.told_to_stop = true;
                 self.world.note(match kind {
@@ -220,11 +253,14 @@ impl Stage {
             }
             Mail::Hang => {
                 self.world.note("second engine");
+                self.has_hung = true;
                 self.world.set_fuse(None);
                 if let Err(e) = self.world.disk.usurp() {
                     self.world.violated(format!("cannot take the run away: {e}"));
                 }
+                let paused = self.world.paused.get();
                 host::live_on(&self.world, self.depth + 1);
+                self.world.paused.set(paused);
                 self.world.set_fuse(None);
             }
         }
@@ -276,12 +312,32 @@ impl Dispatcher for Stage {
         self.post(after_ms, Mail::Stopped(key));
     }
 
+    fn answered(&mut self, ticket: u64, said: Result<(), Vec<String>>) {
+        self.people.told(ticket, &said);
+        self.world.step("crash after an answer");
+    }
+
     fn wait(&mut self, until: Option<Time>, reports: &mut Vec<Report>) {
         self.world.step("crash while waiting");
         self.check_rest();
+        if !self.world.paused.get() {
+            self.people.check_rest();
+        }
+        if self.stays || self.world.one_in(3) {
+            let must = self.stays && self.mail.is_empty();
+            for (after_ms, answer) in self.people.think(must) {
+                self.post(after_ms, Mail::Answer(answer));
+            }
+        }
         let began = self.world.now();
         let due = self.mail.first_key_value().map(|((at, _), _)| *at);
         let wake = match (due, until) {
+            // Another has finished the run meanwhile, and nobody will ever answer this one.
+            (None, None) if self.has_hung && self.stays => {
+                self.told_to_stop = true;
+                reports.push(Report::Control(ControlRequest::Stop(StopKind::Terminate)));
+                return;
+            }
             (None, None) => self.world.violated("the engine waits for ever"),
             (Some(at), None) => at,
             (None, Some(Time(until))) => until,

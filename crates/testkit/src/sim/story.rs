@@ -7,7 +7,7 @@ use raddle_engine::admission::{Admission, Cap};
 use raddle_engine::attempt::Usage;
 use raddle_engine::snapshot::{RunOptions, Snapshot, TaskRecord};
 use raddle_kernel::{
-    Attempt, FailureClass, Graph, GraphBuilder, OnDoubt, Pool, RetryPolicy, Strength, TaskIx, TaskSpec,
+    Attempt, FailureClass, Gate, Graph, GraphBuilder, OnDoubt, Pool, RetryPolicy, Strength, TaskIx, TaskSpec,
 };
 
 use super::means::{self, Means};
@@ -32,6 +32,34 @@ pub struct Plot {
     pub timeout_ms: u64,
     /// What its condition will say when its turn comes, where it has one.
     pub condition: Option<bool>,
+    /// What people have to do with it.
+    pub asks: Asks,
+}
+
+/// What people have to do with a task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// Whether they are asked before.
+    pub gate: Gate,
+    /// How long in milliseconds.
+    pub expires_ms: Option<u64>,
+    /// Whether they decide about its last failure.
+    pub escalates: bool,
+}
+
+impl Asks {
+    /// Of a task of a seed; most stories ask nobody.
+    fn of(seed: u64, task: usize) -> Asks {
+        if !chance_of(&[seed, 5]).one_in(3) {
+            return Asks::default();
+        }
+        let mut chance = chance_of(&[seed, 6, task as u64]);
+        Asks {
+            gate: chance.pick(&[Gate::None, Gate::None, Gate::Decides, Gate::Precedes]),
+            expires_ms: chance.one_in(3).then(|| 1 + chance.below(1200)),
+            escalates: chance.one_in(4),
+        }
+    }
 }
 
 /// See the module.
@@ -131,6 +159,9 @@ impl Story {
                 }
             }
         }
+        for (n, task) in tasks.iter_mut().enumerate() {
+            task.asks = Asks::of(seed, n);
+        }
         let mut story = Story {
             seed,
             levels: vec![0; tasks.len()],
@@ -192,6 +223,11 @@ impl Story {
         self.levels[task.index()]
     }
 
+    /// Whether people have to do with it at all.
+    pub fn asks(&self) -> bool {
+        self.tasks.iter().any(|task| task.asks != Asks::default())
+    }
+
     /// The task.
     pub fn task(&self, task: TaskIx) -> &Plot {
         &self.tasks[task.index()]
@@ -229,6 +265,9 @@ impl Story {
 
     /// The output of an attempt that succeeds: no two are equal.
     pub fn output(&self, task: TaskIx, attempt: Attempt) -> String {
+        if self.task(task).asks.gate == Gate::Decides {
+            return format!("{{\"gate\":{}}}", task.0);
+        }
         let big = matches!(self.act(task, attempt).deed, Deed::Succeed { big: true });
         let filler = if big { "x".repeat(5000) } else { String::new() };
         format!("{{\"task\":{},\"attempt\":{},\"filler\":\"{filler}\"}}", task.0, attempt.0)
@@ -240,7 +279,11 @@ impl Story {
         builder.waves(self.waves);
         for plot in &self.tasks {
             let retry = builder.policy(plot.retry);
-            builder.task(TaskSpec { retry, ..plot.spec });
+            let task = builder.task(TaskSpec { retry, ..plot.spec });
+            builder.gate(task, plot.asks.gate);
+            if plot.asks.escalates {
+                builder.escalate(task);
+            }
         }
         for (to, plot) in (0..).zip(&self.tasks) {
             plot.depends_on.iter().for_each(|(from, strength)| builder.edge(*from, TaskIx(to), *strength));
@@ -264,6 +307,8 @@ impl Story {
                 hard: of(plot, Strength::Hard),
                 soft: of(plot, Strength::Soft),
                 safe_to_fail: plot.spec.safe_to_fail,
+                gate: plot.asks.gate.into(),
+                escalates: plot.asks.escalates,
                 ..TaskRecord::default()
             };
             self.means.iter().for_each(|means| means.tell_of(i, &mut record));
@@ -298,6 +343,7 @@ fn plot(chance: &mut Chance, pools: u64, policies: &[RetryPolicy]) -> Plot {
         depends_on: Vec::new(),
         condition: None,
         retry: chance.pick(policies),
+        asks: Asks::default(),
         timeout_ms: 400 + chance.below(2000),
         spec: TaskSpec {
             priority: chance.below(4) as i32 - 1,

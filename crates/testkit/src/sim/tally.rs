@@ -47,6 +47,7 @@ const EXPECTED: &[&str] = &[
     "crash while stopping",
     "crash while waiting",
     "crash after load",
+    "crash after an answer",
     "second engine",
     "stale append refused",
     "interrupt",
@@ -69,6 +70,20 @@ const EXPECTED: &[&str] = &[
     "budget without an end before",
     "another budget, and all is well",
     "task omitted",
+    "asked",
+    "asked again",
+    "gate approved",
+    "gate rejected",
+    "gate expired",
+    "nothing to ask about",
+    "given up by a person",
+    "answer taken",
+    "answer too late",
+    "answer to another question",
+    "answer refused",
+    "work changed",
+    "word: answer",
+    "approved by flag",
 ];
 
 impl Tally {

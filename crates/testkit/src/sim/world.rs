@@ -2,10 +2,11 @@
 //! and the misfortunes that are still to come. It does not know the engine's ports; those are beside it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use raddle_engine::ports::Clock;
-use raddle_kernel::Time;
+use raddle_kernel::{TaskIx, Time};
 
 use super::disk::Disk;
 use super::ledger::Ledger;
@@ -45,6 +46,8 @@ pub(super) struct World {
     pub(super) newest_epoch: Cell<u32>,
     /// Engines so far.
     pub(super) generations: Cell<u32>,
+    /// How often the work of tasks has changed.
+    pub(super) changes: RefCell<BTreeMap<TaskIx, u64>>,
 }
 
 /// A misfortune of the first engine, put at one place exactly.
@@ -79,6 +82,7 @@ impl World {
             paused: Cell::new(false),
             newest_epoch: Cell::new(0),
             generations: Cell::new(0),
+            changes: RefCell::default(),
             story,
         })
     }
