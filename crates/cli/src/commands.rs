@@ -59,8 +59,8 @@ fn dispatch(command: Command, colour: Colour) -> Result<Exit, Problem> {
         },
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions(args) => completions(args.shell),
-        Command::Approve(_) => Err(unbuilt("approve", "says yes to a gate, and there are no gates yet")),
-        Command::Reject(_) => Err(unbuilt("reject", "says no to a gate, and there are no gates yet")),
+        Command::Approve(args) => run::approve(args),
+        Command::Reject(args) => run::reject(args),
         Command::Patch(args) => run::patch(args, colour),
         Command::Cost(args) => cost::cost(&args),
         Command::Perm(args) => match args.action {

@@ -83,10 +83,14 @@ pub enum Command {
     /// Go on without a task of a run; its dependents run.
     #[command(after_help = "Examples:\n  raddle skip last lint")]
     Skip(ContinueArgs),
-    /// Say yes to a gate (not built yet).
-    Approve(UnbuiltArgs),
-    /// Say no to a gate (not built yet).
-    Reject(UnbuiltArgs),
+    /// Say yes to a gate.
+    #[command(
+        after_help = "Examples:\n  raddle approve last gate\n  raddle approve last gate --answer version=3 --comment 'looks good'"
+    )]
+    Approve(ApproveArgs),
+    /// Say no to a gate, or let fail what waits for a decision.
+    #[command(after_help = "Examples:\n  raddle reject last gate --comment 'not on a Friday'")]
+    Reject(AnswerArgs),
     /// Change the tasks of a run: add, remove, replace, split, wire and rank them.
     #[command(
         after_help = "Examples:\n  raddle patch last patch.yaml\n  raddle patch last '{\"remove\": [\"lint\"]}'\n  raddle patch last --undo\n  raddle patch last --list"

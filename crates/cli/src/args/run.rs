@@ -39,7 +39,7 @@ pub struct RunArgs {
     /// Leave the terminal; the run goes on in the background.
     #[arg(long, conflicts_with = "dry_run")]
     pub detach: bool,
-    /// Exit instead of waiting: for a person, a quota, or a disk that takes nothing.
+    /// Exit instead of waiting: 3 for a person or a quota; also where a disk takes nothing.
     #[arg(long)]
     pub no_wait: bool,
     /// Only this task; may be repeated.
@@ -48,7 +48,8 @@ pub struct RunArgs {
     /// This task and everything that hangs on it; may be repeated.
     #[arg(long, value_name = "TASK", conflicts_with = "only")]
     pub from: Vec<String>,
-    /// With --recover: agree to effects that may happen a second time. Answering gates is not built yet.
+    /// Answer yes to every gate as soon as it is asked; recorded as such. Gates that want a structured answer wait. With
+    /// --recover also: agree to effects that may happen a second time.
     #[arg(long)]
     pub yes: bool,
     /// How results and progress are told.
@@ -73,9 +74,6 @@ pub struct ReportArgs {
 impl RunArgs {
     /// Refuses what is known by name only, before anything is read.
     pub fn refuse_unbuilt(&self) -> Result<(), Problem> {
-        if self.yes && !self.recover {
-            return Err(Problem::not_yet("--yes", "answers approval gates, and there are none yet"));
-        }
         self.report.refuse_doubled_stdout()
     }
 }
@@ -105,7 +103,7 @@ pub struct ResumeArgs {
     /// Another budget, such as 5usd or 200000tok; may be repeated. It is for the whole run: what was spent stays spent.
     #[arg(long, value_name = "AMOUNT", value_parser = budget)]
     pub budget: Vec<Budget>,
-    /// Exit instead of waiting: for a person, a quota, or a disk that takes nothing.
+    /// Exit instead of waiting: 3 for a person or a quota; also where a disk takes nothing.
     #[arg(long)]
     pub no_wait: bool,
     /// Exit 4 when the run is degraded.
@@ -125,7 +123,7 @@ pub struct ContinueArgs {
     /// The task's id.
     #[arg(value_name = "TASK")]
     pub task: String,
-    /// Exit instead of waiting: for a person, a quota, or a disk that takes nothing.
+    /// Exit instead of waiting: 3 for a person or a quota; also where a disk takes nothing.
     #[arg(long)]
     pub no_wait: bool,
     /// Exit 4 when the run is degraded.
@@ -134,6 +132,44 @@ pub struct ContinueArgs {
     /// How results and progress are told.
     #[command(flatten)]
     pub report: ReportArgs,
+}
+
+/// `raddle reject`, and what `raddle approve` has beside its answer.
+#[derive(Debug, Args)]
+pub struct AnswerArgs {
+    /// The run: an id, an unambiguous beginning of one, or `last`.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// The task's id.
+    #[arg(value_name = "TASK")]
+    pub task: String,
+    /// Why; recorded with the answer.
+    #[arg(long, value_name = "TEXT", value_parser = comment)]
+    pub comment: Option<String>,
+    /// Answer only the question with this hash, or a beginning of it of at least 8 digits.
+    #[arg(long, value_name = "HASH")]
+    pub hash: Option<String>,
+}
+
+/// `raddle approve`.
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// Which question, and why.
+    #[command(flatten)]
+    pub common: AnswerArgs,
+    /// A structured answer: JSON, or NAME=VALUE, which may be repeated. It becomes the output of the gate.
+    #[arg(long, value_name = "JSON|NAME=VALUE")]
+    pub answer: Vec<String>,
+}
+
+fn comment(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("it is empty".to_owned()),
+        text if text.len() > raddle_engine::gates::COMMENT_BYTES => {
+            Err(format!("it is longer than {} bytes", raddle_engine::gates::COMMENT_BYTES))
+        }
+        text => Ok(text.to_owned()),
+    }
 }
 
 /// `raddle stop`.

@@ -53,6 +53,11 @@ pub enum Happening<'a> {
         /// Why, for endings that need a reason.
         message: &'a str,
     },
+    /// A person is asked something; there may be many lines.
+    Asked {
+        /// The question, what would be done, and the commands that answer.
+        words: &'a str,
+    },
     /// The last line that a running task wrote.
     Progress {
         /// The task's index.

@@ -56,6 +56,7 @@ impl<W: Write> Live<W> {
                 writeln!(self.above, "retrying {} in {after}: {message}", tally.id(ix))
             }
             Happening::Storage { words } => writeln!(self.above, "disk: {}", harmless(words)),
+            Happening::Asked { words } => write!(self.above, "{words}"),
             Happening::Finished => {
                 self.clear();
                 return;

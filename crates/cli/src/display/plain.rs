@@ -56,6 +56,7 @@ impl<W: Write> Plain<W> {
                 let colon = if message.is_empty() { "" } else { ": " };
                 writeln!(out, "{time} {:7} {}{colon}{message}", ending.word(), tally.id(ix))
             }
+            Happening::Asked { words } => write!(out, "{words}"),
             // Told with the tasks that changed it, at most once for all that a moment brings.
             Happening::Tasks { words, .. } => writeln!(out, "{time} patch   {}", harmless(words)),
             Happening::Budget { words } if words != self.budget => {

@@ -1,7 +1,7 @@
 //! A run as far as a display needs it: counts, sums, running tasks with their last line. It does not know
 //! terminals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::event::{Ending, Happening, Scene};
@@ -29,6 +29,8 @@ pub(super) struct Tally {
     /// Tasks that are not in the run any more.
     gone: usize,
     counts: [usize; Ending::ALL.len()],
+    /// Tasks that wait for a person now.
+    waiting: BTreeSet<u32>,
     tokens: u64,
     cost_usd: f64,
     cost_unknown: bool,
@@ -42,6 +44,7 @@ impl Tally {
             running: BTreeMap::new(),
             gone: 0,
             counts: [0; Ending::ALL.len()],
+            waiting: BTreeSet::new(),
             tokens: 0,
             cost_usd: 0.0,
             cost_unknown: false,
@@ -55,6 +58,11 @@ impl Tally {
     }
 
     pub(super) fn take(&mut self, event: &Happening<'_>) {
+        if let Happening::Started { ix, .. } | Happening::Settled { ix, .. } = *event
+            && self.waiting.remove(&ix)
+        {
+            self.counts[Ending::Waiting as usize] -= 1;
+        }
         match *event {
             Happening::Started { ix, .. } => {
                 self.running.insert(ix, Running { since: Instant::now(), line: String::new() });
@@ -70,6 +78,9 @@ impl Tally {
             Happening::Settled { ix, ending, .. } => {
                 self.running.remove(&ix);
                 self.counts[ending as usize] += 1;
+                if ending == Ending::Waiting {
+                    self.waiting.insert(ix);
+                }
             }
             Happening::Progress { ix, line } => {
                 if let Some(running) = self.running.get_mut(&ix) {
@@ -88,7 +99,7 @@ impl Tally {
                     None => self.cost_unknown = true,
                 }
             }
-            Happening::Storage { .. } | Happening::Finished => {}
+            Happening::Asked { .. } | Happening::Storage { .. } | Happening::Finished => {}
         }
     }
 

@@ -18,6 +18,8 @@ use crate::project::Project;
 
 /// At most so many parts that nobody enforces are told one by one.
 const TOLD: usize = 20;
+/// Who holds a gate to anything.
+const NOTHING_STARTS: &str = "the gate itself, which starts nothing";
 /// The checks of the engine itself.
 const ENGINE: &str = "the engine";
 
@@ -123,7 +125,9 @@ fn tools(task: &Task, adapters: &Adapters) -> Result<Vec<String>, String> {
         TaskKind::Agent(agent) if agent.tool.is_none() => adapter(adapters, agent)?.tells_tools().map(|how| vec![how]),
         TaskKind::Agent(_) => Ok(vec![format!("{ENGINE}, before the start")]),
         TaskKind::Code(_) => Ok(vec!["the sandbox".into()]),
-        TaskKind::Shell(_) | TaskKind::Tool(_) => Ok(vec![format!("{ENGINE}, before the start")]),
+        TaskKind::Shell(_) | TaskKind::Tool(_) | TaskKind::Approval(_) => {
+            Ok(vec![format!("{ENGINE}, before the start")])
+        }
     }
 }
 
@@ -150,6 +154,7 @@ fn files(
             Err("tasks of executor task_tool share one process, and nothing limits files for one of them".into())
         }
         TaskKind::Agent(_) | TaskKind::Shell(_) => operating_system(task, containers),
+        TaskKind::Approval(_) => Ok(vec![NOTHING_STARTS.into()]),
     }
 }
 
@@ -189,6 +194,7 @@ fn network(task: &Task, workflow: &Workflow, project: &Project) -> Result<Vec<St
             Ok(holders)
         }
         TaskKind::Shell(_) => operating_system(task, containers),
+        TaskKind::Approval(_) => Ok(vec![NOTHING_STARTS.into()]),
         TaskKind::Tool(tool) => server(grant, workflow, &tool.server),
         TaskKind::Agent(agent) if let Some(tool) = &agent.tool => server(grant, workflow, &tool.server),
         // Its CLI must reach the provider, so its tools are what is limited.

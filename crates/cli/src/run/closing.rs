@@ -3,7 +3,8 @@
 
 use raddle_engine::attempt::StopKind;
 use raddle_engine::view::RunView;
-use raddle_engine::{Ending, Outcome, TaskIx};
+use raddle_engine::{Ending, Outcome, TaskIx, Time};
+use raddle_journal::{Home, RunId};
 use raddle_kernel::{Cause, TaskState};
 use serde_json::{Map, Value};
 
@@ -12,6 +13,7 @@ use super::document::outcome_name;
 use super::look::print_json;
 use super::sagas;
 use super::store;
+use super::waiting::waiting;
 use crate::exit::Exit;
 use crate::problem::Problem;
 use crate::terminal::{self, harmless, harmless_lines};
@@ -30,6 +32,15 @@ pub fn exit_of(view: &RunView, ending: Ending, strict: bool) -> Exit {
         Ending::Stopped(StopKind::Terminate) => Exit::Terminated,
         Ending::Stopped(StopKind::Cancel) => Exit::Failed,
     }
+}
+
+/// Writes the outcome to the index of runs.
+pub fn mark_finished(home: &Home, id: &RunId, outcome: Outcome, at: Time) {
+    let mut meta = home.meta(id).unwrap_or_default();
+    meta.outcome = Some(outcome.name().to_owned());
+    meta.finished_at = Some(at.0);
+    // An index only: when it cannot be written, the journal still says the same.
+    let _ = home.set_meta(id, &meta);
 }
 
 /// The exit code of a run that had settled before.
@@ -130,6 +141,16 @@ pub fn summary(view: &RunView, ending: Ending, exit: Exit) -> String {
              not repeated unasked\n    raddle retry {run} {id}   runs it again\n    raddle skip {run} {id}    goes on \
              without it\n"
         ));
+    }
+    if ending == Ending::Waiting {
+        let asked: Vec<_> = waiting(view).filter(|waits| waits.cause != Cause::Doubt).collect();
+        asked.iter().take(SHOWN).for_each(|waits| text.push_str(&waits.words()));
+        if asked.len() > SHOWN {
+            text.push_str(&format!("  … and {} more; `raddle show {run}` tells all\n", asked.len() - SHOWN));
+        }
+        if !asked.is_empty() {
+            text.push_str(&format!("  to go on after an answer:  raddle resume {run}\n"));
+        }
     }
     if ending == Ending::Finished(Outcome::BudgetExhausted) {
         text.push_str(&format!("  the budget is used up: {}\n", budget_said(view)));

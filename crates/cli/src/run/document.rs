@@ -12,6 +12,7 @@ use raddle_kernel::TaskState;
 use serde_json::{Map, Value, json};
 
 use super::sagas;
+use super::waiting;
 
 /// Loads the text of an output.
 pub type Load<'a> = &'a dyn Fn(&OutputRef) -> Result<Arc<str>, JournalError>;
@@ -122,6 +123,18 @@ fn task_entry(view: &RunView, task: TaskIx, live: bool, end: Time, load: Load<'_
     }
     if let Some(reason) = detail.omitted.as_ref().filter(|_| matches!(state, TaskState::Omitted { .. })) {
         entry["reason"] = (&**reason).into();
+    }
+    if let Some(waits) = waiting::of(view, task) {
+        entry["waiting"] = waits.json();
+    }
+    if let Some(gate) = view.gates.get(task) {
+        entry["approval"] = waiting::approval(view, task);
+        // A gate has no attempts: it began when it was asked.
+        if view.run.graph().gate(task) == raddle_kernel::Gate::Decides {
+            let end = detail.finished_at.unwrap_or(end);
+            entry["started_at"] = rfc3339(gate.asked_at).into();
+            entry["duration_ms"] = end.0.saturating_sub(gate.asked_at.0).into();
+        }
     }
     if let Some(branch) = super::branches::branch_of(view, task) {
         entry["branch"] = branch.into();

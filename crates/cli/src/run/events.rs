@@ -94,6 +94,28 @@ pub fn line(record: &Record, view: &RunView) -> Value {
             "compensation_abandoned",
             json!({"task": id(task), "state": state_name(view, *task, true), "attempt": attempt.0}),
         ),
+        Fact::GateOpened { task, attempt, expires_at, question } => (
+            "gate_opened",
+            json!({"task": id(task), "state": "waiting", "attempt": attempt.0, "question": question.text,
+                   "work": question.work, "hash": question.hash_text(), "expires_at": expires_at.map(rfc3339)}),
+        ),
+        Fact::GateApproved { task, attempt, by, comment, output } => (
+            "gate_approved",
+            json!({"task": id(task), "state": if output.is_some() { "completed" } else { "pending" },
+                   "attempt": attempt.0, "by": by, "comment": comment}),
+        ),
+        Fact::GateRejected { task, attempt, by, comment } => (
+            "gate_rejected",
+            json!({"task": id(task), "state": refused_as(view, task), "attempt": attempt.0, "by": by, "comment": comment}),
+        ),
+        Fact::GateExpired { task, attempt } => {
+            ("gate_expired", json!({"task": id(task), "state": "failed", "attempt": attempt.0}))
+        }
+        Fact::GateFailed { task, attempt, class, message } => (
+            "gate_failed",
+            json!({"task": id(task), "state": refused_as(view, task), "attempt": attempt.0, "class": class.name(),
+                   "message": message}),
+        ),
     };
     event["type"] = kind.into();
     if let (Value::Object(event), Value::Object(more)) = (&mut event, more) {
@@ -115,8 +137,17 @@ fn settled_as(view: &RunView, task: &raddle_engine::TaskIx, class: FailureClass,
     let stopped = class == FailureClass::Cancelled && view.run.is_of_failed_scope(*task);
     match view.run.is_cancelled() || stopped {
         true => "cancelled",
+        false if view.snapshot.tasks[task.index()].escalates => "waiting",
         false if view.snapshot.tasks[task.index()].safe_to_fail => "failed_safe",
         false => "failed",
+    }
+}
+
+/// The state that a no leads to.
+fn refused_as(view: &RunView, task: &raddle_engine::TaskIx) -> &'static str {
+    match view.run.state(*task) {
+        raddle_kernel::TaskState::FailedSafe { .. } => "failed_safe",
+        _ => "failed",
     }
 }
 
@@ -151,6 +182,16 @@ pub fn words(record: &Record, view: &RunView) -> String {
         Fact::Cancelled => "cancelled".to_owned(),
         Fact::BudgetSet { .. } => format!("budget {}", budget::words(&view.ledger, record.at)),
         Fact::Finished { outcome } => format!("end    {}", outcome.name()),
+        Fact::GateOpened { task, question, .. } => {
+            format!("ask    {}: {}", id(task), harmless(question.text.lines().next().unwrap_or_default()))
+        }
+        Fact::GateApproved { task, by, .. } => format!("yes    {} (by {})", id(task), harmless(by)),
+        Fact::GateRejected { task, by, .. } => format!("no     {} (by {})", id(task), harmless(by)),
+        Fact::GateExpired { task, .. } => format!("no     {} (expired)", id(task)),
+        Fact::GateFailed { task, class, message, .. } => {
+            let first = message.lines().next().unwrap_or_default();
+            format!("failed {} ({}: {})", id(task), class.name(), harmless(first))
+        }
         Fact::StorageRecovered { paused_ms, reason } => {
             format!("disk   is back after {} ({})", terminal::duration(*paused_ms), harmless(reason))
         }

@@ -25,14 +25,14 @@ use raddle_executors::warden::Leash;
 use raddle_executors::worktree::Trees;
 use raddle_executors::{LocalConfig, LocalDispatcher};
 use raddle_journal::{Home, RunId, SqliteJournal};
-use raddle_kernel::{Phase, TaskState};
+use raddle_kernel::{Cause, Phase, TaskState};
 use raddle_model::caps::{self, Caps};
 use raddle_model::critical::critical_path;
 use raddle_model::plan;
 use raddle_model::workflow::{ExecutionMode, OnDoubt, TaskKind, Workflow};
 use serde_json::{Map, Value};
 
-use super::closing::{exit_of, print_outputs, summary};
+use super::closing::{exit_of, mark_finished, print_outputs, summary};
 use super::look::{declared_outputs, print_json};
 use super::performer::{Performer, SystemClock, worker_argv};
 use super::reporter::Reporter;
@@ -73,6 +73,8 @@ pub struct Launch {
     pub no_wait: bool,
     /// What going on with it was said to do, for its document.
     pub resumed: Option<Value>,
+    /// `--yes`: in whose name every gate is approved.
+    pub approves_as: Option<String>,
 }
 
 /// From where a run is driven.
@@ -129,6 +131,7 @@ impl Launch {
             secrets: Arc::default(),
             no_wait: false,
             resumed: None,
+            approves_as: None,
         }
     }
 
@@ -148,6 +151,7 @@ impl Launch {
             strict: self.strict,
             no_wait: self.no_wait,
             resumed: self.resumed.clone(),
+            approves_as: self.approves_as.clone(),
         }
     }
 
@@ -412,7 +416,10 @@ impl Launch {
             engine.observe(&mut reporter);
             if self.no_wait {
                 engine.on_storage_fault(OnStorageFault::Leave);
+            } else {
+                engine.stay();
             }
+            self.approves_as.iter().for_each(|by| engine.approve_all(by));
             match (from, &changed) {
                 (Point::Records(records, word), _) => {
                     engine.load(records).map_err(|e| engine_problem(id.as_str(), &e))?;
@@ -474,7 +481,10 @@ impl Launch {
             task.is_some_and(|t| !t.side_effects || t.on_doubt == OnDoubt::Rerun)
         };
         let doubted: Vec<&str> = (0..before.tasks.len() as u32)
-            .filter(|i| matches!(before.run.state(TaskIx(*i)), TaskState::Running { .. } | TaskState::Waiting { .. }))
+            .filter(|i| {
+                let state = before.run.state(TaskIx(*i));
+                matches!(state, TaskState::Running { .. } | TaskState::Waiting { cause: Cause::Doubt, .. })
+            })
             .map(|i| before.snapshot.tasks[i as usize].id.as_str())
             .filter(|id| !may_repeat(id))
             .collect();
@@ -585,11 +595,7 @@ impl Launch {
             terminal::tell(&format!("warning: events could not all be written: {error}\n"));
         }
         if let Ending::Finished(outcome) = ending {
-            let mut meta = self.home.meta(id).unwrap_or_default();
-            meta.outcome = Some(outcome.name().to_owned());
-            meta.finished_at = view.finished_at.map(|at| at.0);
-            // An index only: when it cannot be written, the journal still says the same.
-            let _ = self.home.set_meta(id, &meta);
+            mark_finished(&self.home, id, outcome, view.finished_at.unwrap_or_default());
         }
         Ok(exit)
     }

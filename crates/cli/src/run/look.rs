@@ -9,7 +9,7 @@ use raddle_engine::ports::JournalError;
 use raddle_engine::view::RunView;
 use raddle_engine::{Outcome, TaskIx, Time};
 use raddle_journal::{Health, Home, RunEntry, RunId};
-use raddle_kernel::{Cause, TaskState};
+use raddle_kernel::{Cause, Gate, TaskState};
 use raddle_model::template::{Lookup, Scope, Template};
 use serde_json::{Map, Value, json};
 
@@ -19,6 +19,7 @@ use super::document::{self, outcome_name, rfc3339};
 use super::events;
 use super::sagas;
 use super::store::{self, Opened, journal_problem};
+use super::waiting;
 use crate::args::{CheckpointArgs, GcArgs, PsArgs, ShowArgs, TraceArgs, WatchArgs, WhyArgs};
 use crate::exit::Exit;
 use crate::problem::Problem;
@@ -72,6 +73,8 @@ struct Row {
     took_ms: Option<u64>,
     done: usize,
     total: Option<usize>,
+    /// Tasks that wait for an answer, with what for.
+    waiting: Vec<(String, &'static str)>,
 }
 
 impl Row {
@@ -89,6 +92,7 @@ impl Row {
                 took_ms: None,
                 done: 0,
                 total: None,
+                waiting: Vec::new(),
             })
         };
         if let Health::Quarantined(reason) = &entry.health {
@@ -113,6 +117,12 @@ impl Row {
             took_ms: view.finished_at.map(|end| end.0.saturating_sub(view.started_at.0)),
             done,
             total: Some(view.shown().count()),
+            waiting: match view.run.finished() {
+                Some(_) => Vec::new(),
+                None => waiting::waiting(view)
+                    .map(|waits| (view.snapshot.tasks[waits.task.index()].id.clone(), waits.word()))
+                    .collect(),
+            },
         })
     }
 
@@ -121,6 +131,7 @@ impl Row {
             "run": self.id.as_str(), "workflow": self.workflow, "outcome": self.outcome, "live": self.live,
             "started_at": self.started_at.map(rfc3339), "duration_ms": self.took_ms,
             "tasks_done": self.done, "tasks_total": self.total, "reason": self.reason,
+            "waiting": self.waiting.iter().map(|(task, word)| json!({"task": task, "for": word})).collect::<Vec<_>>(),
         })
     }
 }
@@ -229,6 +240,7 @@ fn in_words(opened: &Opened) -> Result<String, Problem> {
             TaskState::NotUndone { .. } => format!("not compensated: {}", first_line(&sagas::fault(view, task))),
             TaskState::ToUndo { .. } => "to be compensated".to_owned(),
             TaskState::Undoing { .. } | TaskState::UndoRetrying { .. } => "being compensated".to_owned(),
+            TaskState::Waiting { .. } => waiting::of(view, task).map(|waits| waits.line()).unwrap_or_default(),
             TaskState::Omitted { by } if by != task => format!("because of {}", view.snapshot.tasks[by.index()].id),
             TaskState::Omitted { .. } => detail.omitted.as_deref().unwrap_or_default().to_owned(),
             _ => detail.error.as_ref().map(|(c, m)| format!("{}: {}", c.name(), first_line(m))).unwrap_or_default(),
@@ -246,6 +258,11 @@ fn in_words(opened: &Opened) -> Result<String, Problem> {
     }
     text.push_str(&table.render());
     text.push_str(&super::patch::in_words(view));
+    let mut waits = waiting::waiting(view).peekable();
+    if waits.peek().is_some() && view.run.finished().is_none() {
+        text.push_str("\nwaits for an answer\n");
+        waits.for_each(|one| text.push_str(&one.words()));
+    }
     Ok(text)
 }
 
@@ -312,7 +329,12 @@ fn reason(opened: &Opened, task: TaskIx) -> String {
         return reason;
     }
     match view.run.state(task) {
+        TaskState::Completed { .. } if view.run.graph().gate(task) == Gate::Decides => {
+            let said = waiting::approval_in_words(view, task).unwrap_or_else(|| "answered before".to_owned());
+            format!("{id} is a gate and was {said}.")
+        }
         TaskState::Completed { .. } => format!("{id} completed after {}.", terminal::counted(tried, "attempt")),
+        TaskState::Failed { .. } if tried == 0 => format!("{id} failed: {}", error(task)),
         TaskState::Failed { .. } => {
             format!("{id} failed after {}: {}", terminal::counted(tried, "attempt"), error(task))
         }
@@ -338,6 +360,10 @@ fn reason(opened: &Opened, task: TaskIx) -> String {
              repeated unasked: `raddle retry {run} {id}` runs it again, `raddle skip {run} {id}` goes on without it.",
             run = opened.id
         ),
+        TaskState::Waiting { .. } => match waiting::of(view, task) {
+            Some(waits) => format!("{id} waits for an answer.\n{}", waits.words().trim_end()),
+            None => format!("{id} waits for an answer."),
+        },
         TaskState::Retrying { at, .. } => {
             format!("{id} failed and will be tried again at {}: {}", rfc3339(at), error(task))
         }

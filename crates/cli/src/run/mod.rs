@@ -1,6 +1,7 @@
 //! The commands that need an engine or a journal, one function each. It does not know the command line beyond its
 //! argument types.
 
+pub mod answer;
 pub mod branches;
 mod budget;
 mod closing;
@@ -25,6 +26,7 @@ mod start;
 mod stop;
 mod store;
 mod unmet;
+mod waiting;
 mod worktrees;
 
 use std::io::Read;
@@ -36,6 +38,7 @@ use crate::exit::Exit;
 use crate::problem::Problem;
 use crate::terminal;
 
+pub use answer::{approve, reject};
 pub use fsck::fsck;
 pub use logs::logs;
 pub use look::{checkpoint, gc, ps, show, trace, watch, why};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use raddle_engine::patch::PatchRequest;
 use raddle_engine::view::{PatchView, RunView};
 use raddle_engine::{Budget, TaskIx};
-use raddle_executors::control::{self, Request};
+use raddle_executors::control::{self, Request, Unheard};
 use raddle_journal::{Home, RunId};
 use raddle_model::patch::{self as model, Change};
 use raddle_model::syntax;
@@ -96,14 +96,15 @@ fn decided(
             return launch.patch(&id, journal, records, request);
         }
         match control::ask(&home.run_folder(&id), &Request::Patch(Box::new(request.clone()))) {
-            Ok(answer) => return Ok(answer),
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            Ok(()) => return Ok(Ok(())),
+            Err(Unheard::Refused(lines)) => return Ok(Err(lines)),
+            Err(Unheard::Lost(e)) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 return Err(Problem::new(Exit::Failed, format!("the engine of run {id} does not answer"))
                     .hint(format!("`raddle patch {id} --list` tells whether the patch {} was made", request.id)));
             }
             // It has just begun and does not listen yet, or it has just ended and its journal knows more.
-            Err(_) if asked.elapsed() < SETTLING => std::thread::sleep(Duration::from_millis(10)),
-            Err(e) => return Err(Problem::io(format!("reach the engine of run {id}"), &e)),
+            Err(Unheard::Lost(_)) if asked.elapsed() < SETTLING => std::thread::sleep(Duration::from_millis(10)),
+            Err(Unheard::Lost(e)) => return Err(Problem::io(format!("reach the engine of run {id}"), &e)),
         }
         opened = Opened::open(home, id)?;
     }

@@ -65,6 +65,12 @@ impl Dispatcher for Performer {
         }
     }
 
+    fn answered(&mut self, ticket: u64, said: Result<(), Vec<String>>) {
+        if let Performer::Local(local) = self {
+            local.answered(ticket, said);
+        }
+    }
+
     fn wait(&mut self, until: Option<Time>, reports: &mut Vec<Report>) {
         match self {
             Performer::Local(local) => local.wait(until, reports),

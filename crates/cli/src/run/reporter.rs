@@ -14,7 +14,7 @@ use raddle_kernel::{Run, TaskState};
 use raddle_model::patch::Change;
 
 use super::sink::Sink;
-use super::{budget, events, store};
+use super::{budget, events, store, waiting};
 use crate::args::ReportArgs;
 use crate::display::event::{Ending, Happening, Scene};
 use crate::display::{Display, Loudness};
@@ -97,7 +97,10 @@ impl Reporter {
                         self.display.show(Happening::Retrying { ix: task.0, message, after_ms });
                     }
                     None if run.is_of_failed_scope(*task) => self.all_settled(run),
-                    None => self.settled_behind(*task, run),
+                    None => {
+                        self.settled_behind(*task, run);
+                        self.asked(*task);
+                    }
                 }
             }
             Fact::CompensationStarted { task, .. } => {
@@ -116,6 +119,19 @@ impl Reporter {
             }
             Fact::AttemptDoubted { task, .. } | Fact::TaskAdopted { task, .. } => {
                 self.settled(*task, run.state(*task));
+            }
+            Fact::GateOpened { task, .. } => {
+                // What is asked once more, since it has changed, is shown once more.
+                self.shown[task.index()] = None;
+                self.settled(*task, run.state(*task));
+                self.asked(*task);
+            }
+            Fact::GateApproved { task, .. } => {
+                self.shown[task.index()] = None;
+                self.settled(*task, run.state(*task));
+            }
+            Fact::GateRejected { task, .. } | Fact::GateExpired { task, .. } | Fact::GateFailed { task, .. } => {
+                self.settled_behind(*task, run);
             }
             Fact::TaskSkipped { task } | Fact::TaskOmitted { task, .. } => self.settled_behind(*task, run),
             Fact::Patched(patched) => self.redefined(&patched.change, run),
@@ -143,6 +159,14 @@ impl Reporter {
     fn all_settled(&mut self, run: &Run) {
         for i in 0..self.shown.len() as u32 {
             self.settled(TaskIx(i), run.state(TaskIx(i)));
+        }
+    }
+
+    /// What a person has to know to answer, where somebody is asked.
+    fn asked(&mut self, task: TaskIx) {
+        let words = self.view.as_ref().and_then(|view| Some(waiting::of(view, task)?.words()));
+        if let Some(words) = words {
+            self.display.show(Happening::Asked { words: &words });
         }
     }
 
@@ -189,6 +213,7 @@ impl Reporter {
             TaskState::NotUndone { .. } => {
                 last.and_then(|a| a.error.as_ref()).map_or("the run was stopped", |(_, message)| message)
             }
+            TaskState::Waiting { .. } => &waiting::of(view, task).map(|waits| waits.line()).unwrap_or_default(),
             TaskState::Omitted { by } if by != task => name(by),
             TaskState::Omitted { .. } => view.tasks[task.index()].omitted.as_deref().unwrap_or_default(),
             _ => view.tasks[task.index()].error.as_ref().map_or("", |(_, message)| message),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use raddle_engine::fact::{Chapter, Fact, Record};
+use raddle_engine::gates;
 use raddle_engine::ports::{Journal, JournalError};
 use raddle_engine::snapshot::Snapshot;
 use raddle_engine::view::RunView;
@@ -18,7 +19,7 @@ use super::host::{Launch, Point, Word};
 use super::intent::Intent;
 use super::look::{document_of, print_json, unknown_task};
 use super::store::{self, Opened, journal_problem};
-use super::{begin, budget};
+use super::{answer, begin, budget};
 use crate::args::{ContinueArgs, ReportArgs, ResumeArgs, Shape, ShapeArgs};
 use crate::exit::Exit;
 use crate::loading;
@@ -98,6 +99,16 @@ fn go_on(args: ContinueArgs, colour: Colour, word: fn(raddle_engine::TaskIx) -> 
     let id = store::resolve(&home, &args.run)?;
     let opened = Opened::open(&home, id)?;
     let task = opened.view.task(&args.task).ok_or_else(|| unknown_task(&opened.view, &args.task))?;
+    let said = match word(task) {
+        Word::Skip(_) => {
+            answer::refuse_skip_of_gate(&opened.view, task)?;
+            gates::Word::Skip
+        }
+        _ => gates::Word::Retry,
+    };
+    if opened.live {
+        return answer::tell_engine(&home, &opened, task, said);
+    }
     let mut launch = relaunch(&home, &opened.view, Budget::default(), args.report, args.strict, colour)?;
     launch.no_wait = args.no_wait;
     if opened.view.salvaged.is_some() && !opened.live {
@@ -157,9 +168,9 @@ pub fn recover(
             terminal::tell(&format!("resuming run {id}\n"));
         }
         // Under the options and inputs it began with, whatever this command line says.
-        let no_wait = launch.no_wait;
+        let (no_wait, approves_as) = (launch.no_wait, launch.approves_as);
         let mut launch = relaunch(&home, &opened.view, Budget::default(), launch.report, launch.strict, colour)?;
-        launch.no_wait = no_wait;
+        (launch.no_wait, launch.approves_as) = (no_wait, approves_as);
         if !opened.live {
             declare(&Intent::of(&opened.view, &launch.workflow), &mut launch, yes)?;
         }

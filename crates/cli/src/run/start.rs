@@ -7,6 +7,7 @@ use raddle_model::inputs::{Given, bind};
 use raddle_model::workflow::Workflow;
 use serde_json::{Map, Value};
 
+use super::answer::this_person;
 use super::host::Launch;
 use super::{branches, budget, history, resume, store};
 use crate::args::{RunArgs, Shape};
@@ -64,7 +65,10 @@ fn prepare(shape: &Shape, args: &RunArgs, colour: Colour) -> Result<Launch, Prob
         slots: 0,
         worktrees,
     };
-    Ok(Launch::new(store::home()?, workflow, loaded, inputs, options, args.report.clone(), shape.strict))
+    let mut launch = Launch::new(store::home()?, workflow, loaded, inputs, options, args.report.clone(), shape.strict);
+
+    launch.approves_as = args.yes.then(|| format!("{} (--yes)", this_person()));
+    Ok(launch)
 }
 
 fn mode_word(mode: raddle_model::workflow::ExecutionMode) -> &'static str {

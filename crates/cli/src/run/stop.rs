@@ -104,5 +104,7 @@ impl Dispatcher for Nobody {
 
     fn stop(&mut self, _key: AttemptKey, _cause: StopCause, _grace: Duration) {}
 
+    fn answered(&mut self, _ticket: u64, _said: Result<(), Vec<String>>) {}
+
     fn wait(&mut self, _until: Option<Time>, _reports: &mut Vec<Report>) {}
 }

@@ -2,6 +2,7 @@
 //! driven.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use raddle_engine::fact::{OutputRef, Record};
 use raddle_engine::ports::JournalError;
@@ -12,6 +13,9 @@ use raddle_journal::{Home, Reader, RunId, RunMeta};
 use crate::exit::Exit;
 use crate::places;
 use crate::problem::Problem;
+
+/// How long a run may take until its first record.
+const BEGINNING: Duration = Duration::from_secs(2);
 
 /// The folder of all runs.
 pub fn home() -> Result<Home, Problem> {
@@ -40,7 +44,7 @@ pub struct Opened {
 impl Opened {
     /// Reads a run from beginning to end.
     pub fn open(home: &Home, id: RunId) -> Result<Opened, Problem> {
-        let mut reader = home.open_reader(&id).map_err(|e| journal_problem(id.as_str(), &e))?;
+        let mut reader = await_reader(home, &id).map_err(|e| journal_problem(id.as_str(), &e))?;
         let mut records = Vec::new();
         reader.read(&mut |record| records.push(record)).map_err(|e| journal_problem(id.as_str(), &e))?;
         let view = view_of(&id, records)?;
@@ -60,6 +64,21 @@ impl Opened {
     /// The text of an output.
     pub fn load(&self, output: &OutputRef) -> Result<Arc<str>, JournalError> {
         self.reader.load(output)
+    }
+}
+
+/// A run that is listed may be a moment before its first record.
+fn await_reader(home: &Home, id: &RunId) -> Result<Reader, JournalError> {
+    let asked = Instant::now();
+    loop {
+        // Asked first: a run that begins and ends meanwhile has a journal by then.
+        let live = home.is_live(id);
+        match home.open_reader(id) {
+            Err(JournalError::NotFound) if live && asked.elapsed() < BEGINNING => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
     }
 }
 

@@ -47,7 +47,7 @@ const RUN: Fields = &[
     ("tasks.ID.compensation.attempts", "How many attempts to undo it there were; `attempts` does not count them"),
     ("tasks.ID.compensation.error.class", "Why the last of them failed; absent when it did not"),
     ("tasks.ID.compensation.error.message", ""),
-    ("tasks.ID.kind", "`agent`, `tool`, `code`, `shell`"),
+    ("tasks.ID.kind", "`agent`, `tool`, `code`, `shell`, `approval`"),
     ("tasks.ID.level", "Longest distance from a root, from 0"),
     ("tasks.ID.attempts", "How many there were"),
     ("tasks.ID.retries", "Executions that followed a failure; what a crash interrupted is no retry"),
@@ -166,6 +166,33 @@ const PS: Fields = &[
     ("[].tasks_done", "Tasks that have settled"),
     ("[].tasks_total", ""),
     ("[].reason", "Why it is quarantined"),
+    ("[].waiting", "Tasks that wait for a person: `task` and what `for`, as below"),
+];
+
+const WAITING: Fields = &[
+    (
+        "for",
+        "`approval` (a gate), `exhausted` (its last failure is a person's to judge), `doubt` (see [recovery](../guide/recovery.md))",
+    ),
+    ("question", "What is asked; null but for a gate, like all fields down to `attempt`"),
+    ("work", "What would be done, without secrets, cut where it is long; null where the answer is all"),
+    ("hash", "Of all of it, uncut; an answer to another hash counts nothing"),
+    ("asked", "Number of the record that asked"),
+    ("asked_at", ""),
+    ("expires_at", "When silence becomes a no; null: never"),
+    ("attempt", "The attempt that a yes lets start"),
+    ("answer_schema", "JSON Schema of the answer; null where a yes is enough"),
+    ("class", "Failure class of what is `exhausted`"),
+    ("commands", "The commands that answer"),
+];
+
+const APPROVAL: Fields = &[
+    ("approved", "Whether it was a yes"),
+    ("by", "Who said it; null when nobody did in time"),
+    ("at", "When"),
+    ("comment", "Why"),
+    ("question", "What was asked"),
+    ("hash", "Of what was asked"),
 ];
 
 const WORKTREES: Fields = &[
@@ -302,5 +329,16 @@ fn documents() {
     text.push_str(&told("A merge", command, &merge, &["conflict"], MERGE));
     let prune = printed(home.path(), &["worktrees", "prune", "--json"]);
     text.push_str(&told("A tidying up", "`worktrees prune --json`.", &prune, &["kept"], PRUNE));
+    let gates = r#"{"name": "gates", "tasks": [
+        {"id": "ask", "approve": "Ship it?"}, {"id": "ship", "run": "true", "depends_on": ["ask"], "approval": "required"}]}"#;
+    printed(home.path(), &["run", gates, "--no-wait", "--quiet"]);
+    printed(home.path(), &["approve", "last", "ask"]);
+    let gates = printed(home.path(), &["resume", "last", "--no-wait", "--quiet", "--json"]);
+    let gates: Value = serde_json::from_str(&gates).unwrap();
+    let (waiting, approval) = (&gates["tasks"]["ship"]["waiting"], &gates["tasks"]["ask"]["approval"]);
+    let command = "`tasks.ID.waiting` in a run; absent for tasks that do not wait for a person.";
+    text.push_str(&told("A question", command, &waiting.to_string(), &[], WAITING));
+    let command = "`tasks.ID.approval` in a run; absent where nobody was asked, null until somebody has answered.";
+    text.push_str(&told("An answer", command, &approval.to_string(), &[], APPROVAL));
     page("documents.md", &text);
 }

@@ -68,6 +68,23 @@ const TYPES: &[(&str, &str, &[&str])] = &[
         &["task", "state", "attempt", "class", "message", "retry_at"],
     ),
     ("compensation_abandoned", "Its engine died; it will be undone again", &["task", "state", "attempt"]),
+    (
+        "gate_opened",
+        "A person is asked; nothing of the attempt exists before a yes. Asked once more, it is about something else",
+        &["task", "state", "attempt", "question", "work", "hash", "expires_at"],
+    ),
+    ("gate_approved", "A person said yes to what was asked last", &["task", "state", "attempt", "by", "comment"]),
+    (
+        "gate_rejected",
+        "A person said no: to what was asked, or to going on with what failed or is in doubt",
+        &["task", "state", "attempt", "by", "comment"],
+    ),
+    ("gate_expired", "Nobody answered in time, which is a no", &["task", "state", "attempt"]),
+    (
+        "gate_failed",
+        "Nobody could be asked, since the work cannot be made",
+        &["task", "state", "attempt", "class", "message"],
+    ),
     ("run_finished", "Everything has settled, or the budget lets nothing more start", &["outcome"]),
 ];
 
@@ -86,7 +103,12 @@ const FIELDS: &[(&str, &str)] = &[
     ("session", "Session of the agent CLI"),
     ("run", "The run's id"),
     ("workflow", "Its name"),
-    ("hash", "Digest of the definition's meaning"),
+    ("hash", "Digest of the definition's meaning; of a question, of all that would be done"),
+    ("question", "What is asked"),
+    ("work", "What would be done, without secrets, cut where it is long; empty where the answer is all"),
+    ("expires_at", "When silence becomes a no"),
+    ("by", "Who answered"),
+    ("comment", "Why"),
     ("source", "The file it was read from"),
     ("tasks", "How many tasks it has"),
     ("simulated", "Whether nothing is performed"),
@@ -126,7 +148,7 @@ fn events() {
     let told: BTreeSet<String> = FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(fields, told, "fields of events and the fields that are explained");
     let types: BTreeSet<String> = TYPES.iter().map(|(name, ..)| (*name).to_owned()).collect();
-    let states = ["running", "completed", "pending", "waiting", "skipped", "compensated"].map(str::to_owned);
+    let states = ["running", "completed", "pending", "waiting", "skipped", "failed", "compensated"].map(str::to_owned);
     let unknown: Vec<_> = words.iter().filter(|w| !types.contains(*w) && !states.contains(*w)).collect();
     assert!(unknown.is_empty() && types.is_subset(&words), "types that nobody explains: {unknown:?}");
 

@@ -130,7 +130,7 @@ impl Redefine for Redefiner {
             .and_then(|()| next.refuse_unenforceable())
             .map_err(|problem| lines_of(&problem))?;
         Ok(Redefinition {
-            graph: Arc::new(graph_of(&next.workflow, &next.weights, next.mode())),
+            graph: Arc::new(graph_of(&next.workflow, &next.weights, next.mode(), next.options.simulate)),
             removed,
             source: document.to_string(),
             hash: next.workflow.hash.clone(),
