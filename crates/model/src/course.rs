@@ -57,7 +57,7 @@ pub fn item_id(of: &str, number: u32) -> String {
 
 impl Task {
     /// The place of a task that was taken out: nothing of it is ever executed.
-    pub(crate) fn tombstone(id: &str) -> Self {
+    pub(crate) fn tombstone(id: &str, saga: Option<&str>) -> Self {
         let none = Duration::ZERO;
         Task {
             id: id.to_owned(),
@@ -84,7 +84,7 @@ impl Task {
             fallback: None,
             on_exhausted: OnExhausted::Fail,
             needs_approval: false,
-            saga: None,
+            saga: saga.map(str::to_owned),
             writes: Vec::new(),
             course: Course { is_removed: true, ..Course::default() },
             hash: String::new(),

@@ -233,7 +233,8 @@ impl Work {
 
     fn remove(&mut self, id: &str) {
         let Some(node) = self.task(id) else { return };
-        *node = Map::from_iter([("removed".to_owned(), id.into())]);
+        let saga = node.remove("saga").map(|saga| ("saga".to_owned(), saga));
+        *node = [("removed".to_owned(), id.into())].into_iter().chain(saga).collect();
         let touches =
             |edge: &Value| ["from", "to"].iter().any(|end| edge.get(*end).and_then(Value::as_str) == Some(id));
         self.edges().retain(|edge| !touches(edge));

@@ -47,6 +47,14 @@ fn places_are_kept() {
 }
 
 #[test]
+fn sagas_keep_their_numbers() {
+    let scopes = |document: &Value| workflow(document).unwrap().scopes().collect::<Vec<_>>();
+    let before = document("tasks: [{id: a, run: x, saga: z}, {id: b, run: x, saga: y}, {id: c, run: x, saga: z}]");
+    let after = patched(&before, "remove: [a]\nadd: [{id: d, run: x, saga: b}]");
+    assert_eq!((scopes(&before), scopes(&after)), (vec![1, 2, 1], vec![1, 2, 1, 3]));
+}
+
+#[test]
 fn edges_are_cut_wherever_they_are_written() {
     let after = patched(&document(FIRST), "edges: {remove: [{from: a, to: c}, {from: a, to: b}]}");
     assert_eq!(shape(&after), ["a<", "b<", "c<~b"]);

@@ -18,8 +18,8 @@ use crate::workflow::{Strength, Task, TaskIndex, TaskKind};
 
 /// Something in the list of tasks that is none as people write them.
 pub(super) enum Mark<'n> {
-    /// `{removed: id}`
-    Removed(&'n str),
+    /// `{removed: id, saga: name}`: its place and the number of its saga stay.
+    Removed { id: &'n str, saga: Option<&'n str> },
     /// `{item: number, of: id}`
     Item { of: &'n str, number: u32 },
 }
@@ -27,13 +27,13 @@ pub(super) enum Mark<'n> {
 impl<'n> Mark<'n> {
     /// Keeps the place in the list.
     pub(super) fn draft(&self, span: Span) -> Draft<'n> {
-        let (Mark::Removed(id) | Mark::Item { of: id, .. }) = *self;
+        let (Mark::Removed { id, .. } | Mark::Item { of: id, .. }) = *self;
         Draft { id, span, dependencies: Vec::new(), is_connected: true, uses: Vec::new(), fallback: None }
     }
 
     pub(super) fn tombstone(&self) -> Option<Task> {
         match self {
-            Mark::Removed(id) => Some(Task::tombstone(id)),
+            Mark::Removed { id, saga } => Some(Task::tombstone(id, *saga)),
             Mark::Item { .. } => None,
         }
     }
@@ -62,7 +62,8 @@ impl Reading<'_, '_> {
     pub(super) fn marks<'n>(&self, nodes: &'n [Node<'_>]) -> Vec<Option<Mark<'n>>> {
         let mark = |node: &'n Node<'_>| {
             if let Some(id) = node.get("removed") {
-                return Some(Mark::Removed(id.text()?));
+                let saga = node.get("saga").and_then(Node::text);
+                return Some(Mark::Removed { id: id.text()?, saga });
             }
             let number = match &node.get("item")?.data {
                 Data::Number(number) => u32::try_from(number.as_u64()?).ok()?,
