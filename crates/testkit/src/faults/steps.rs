@@ -88,7 +88,14 @@ impl Steps {
     /// One message; empty when it was one of ours, nothing when none came in time.
     fn message(&self) -> Found<Option<Vec<Value>>> {
         let mut bytes = vec![0; self.filler + 64];
-        let length = match self.ours.recv(&mut bytes) {
+        let length = loop {
+            match self.ours.recv(&mut bytes) {
+                // A signal that is not for us, as when a child ends.
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                heard => break heard,
+            }
+        };
+        let length = match length {
             Ok(length) => length,
             Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
                 return Ok(None);
