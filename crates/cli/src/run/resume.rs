@@ -106,12 +106,24 @@ fn go_on(args: ContinueArgs, colour: Colour, word: fn(raddle_engine::TaskIx) -> 
         }
         _ => gates::Word::Retry,
     };
+    if args.report.events.is_some() && (opened.live || opened.view.salvaged.is_some()) {
+        let why = match opened.live {
+            true => "another process drives the run",
+            false => "the word is only written down, since the run's journal was damaged",
+        };
+        return Err(Problem::usage(format!("there are no events to write here: {why}"))
+            .hint("say it without `--events`; nothing was done"));
+    }
     if opened.live {
-        return answer::tell_engine(&home, &opened, task, said);
+        let exit = answer::tell_engine(&home, &opened, task, said)?;
+        if args.report.json {
+            print_json(&document_of(&Opened::open(&home, id)?)?)?;
+        }
+        return Ok(exit);
     }
     let mut launch = relaunch(&home, &opened.view, Budget::default(), args.report, args.strict, colour)?;
     launch.no_wait = args.no_wait;
-    if opened.view.salvaged.is_some() && !opened.live {
+    if opened.view.salvaged.is_some() {
         drop(opened);
         return note(launch, id, word(task));
     }
